@@ -1,0 +1,106 @@
+"""What is reported: one frozen object that every format renders, so that all of them show the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.core.verdict import Finding, Json, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Something to point at on a cell's timeline: a PoolClosed at a caller, a pool closed, a re-creation ..."""
+
+    time_s: float
+    kind: str  # leak, error, refused, pool_closed_by, pool_opened, recreate, hang
+    text: str
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """What the chart of one cell shows. Times in seconds on the cell's clock, latencies in milliseconds.
+
+    ``bands``: (fault, start, stop). ``latencies``: (completion time, latency, status) of every call. ``connections``:
+    (time, backends of all groups).
+    """
+
+    end_s: float
+    bands: tuple[tuple[str, float, float], ...] = ()
+    latencies: tuple[tuple[float, float, str], ...] = ()
+    connections: tuple[tuple[float, int], ...] = ()
+    marks: tuple[Mark, ...] = ()
+    phases: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult:
+    """One cell, judged.
+
+    ``role`` is control or candidate (a user's own strategy is a candidate). ``expected`` are the guarantees that a
+    control must be caught breaking here; ``caught`` those of them that were FAIL. ``measures`` are numbers and short
+    texts beside the guarantees. ``reason`` says in one sentence why the verdict is what it is. ``timeline`` is None
+    when the cell has no history.
+    """
+
+    id: str
+    scenario: str
+    strategy: str
+    agents: tuple[str, ...]
+    durability: str
+    seed: int
+    role: str
+    verdict: Verdict
+    findings: tuple[Finding, ...] = ()
+    measures: Mapping[str, Json] = field(default_factory=dict)
+    reason: str = ""
+    plan: tuple[Json, ...] = ()
+    expected: tuple[str, ...] = ()
+    caught: tuple[str, ...] = ()
+    timeline: Timeline | None = None
+    folder: str = ""  # relative to the run's folder
+    wall_s: float = 0.0
+    scheduled_s: float = 0.0
+
+    @property
+    def as_it_should_be(self) -> bool:
+        """True if this cell needs no attention: a kept candidate, or a control caught wherever it had to be."""
+        if self.role == "control":
+            return self.verdict not in (Verdict.ERROR, Verdict.SKIP) and set(self.expected) <= set(self.caught)
+        return self.verdict is Verdict.PASS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioInfo:
+    """What a report says of a scenario, in words."""
+
+    name: str
+    title: str
+    why: str
+    question: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One run: what ``summary.json`` says, and what html, junit, markdown and the terminal show.
+
+    ``exit`` is the exit status of DESIGN 7, ``decision`` the one sentence that readers want first. ``selection`` is
+    ``mixed``, ``controls`` or ``candidates``. ``interrupted`` marks a partial report; ``planned`` is how many cells
+    there should have been.
+    """
+
+    exit: int
+    exit_reason: str
+    decision: str
+    started: str  # ISO 8601, UTC
+    wall_s: float
+    planned: int
+    cells: tuple[CellResult, ...]
+    scenarios: tuple[ScenarioInfo, ...]
+    interrupted: bool = False
+    selection: str = "mixed"
+    command: str = ""
+    components: tuple[Mapping[str, Json], ...] = ()  # name, version, where, how it was chosen
+    provenance: Mapping[str, Json] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
