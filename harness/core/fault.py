@@ -28,7 +28,7 @@ class Effect(StrEnum):
     DISTURBS = "disturbs"  # a call or saver call that overlaps the window ended in an error, or stalled
     DELAYS = "delays"  # ... or took at least 0.8 x delay_ms longer than the gate's median
     RENEWS = "renews"  # a backend from before the window is gone after it
-    LINGERS = "lingers"  # more backends than ever in the gate: closing was slow
+    LINGERS = "lingers"  # the change read back at the heal counts sockets that stood half closed (lingering_sockets)
     RECREATES = "recreates"  # an ordered re-creation, with turns in flight and a waiter queued
     CHECKS = "checks"  # health checks ran side by side
 
@@ -78,7 +78,7 @@ class Window:
     def __post_init__(self) -> None:
         for name in ("start_s", "stop_s"):
             value: object = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not (isinstance(value, int | float) and math.isfinite(value)):
                 raise UsageError(f"window of {self.fault.kind!r}: {name} is {value!r}; allowed: a number of seconds")
             if not 0 <= value <= PLAN_LIMIT_S:
                 raise UsageError(f"window of {self.fault.kind!r}: {name} is {value!r}; allowed: 0 to {PLAN_LIMIT_S:g}")

@@ -17,6 +17,8 @@ _NAME = re.compile(r"^[a-z0-9_]+/[a-z0-9_]+$")
 
 #: A bound of time missed by up to this factor is SLOW, by more FAIL.
 SLOW_FACTOR = 3.0
+#: How long a scenario without any window is driven.
+IDLE_PLAN_S = 2.0
 #: Recovery bounds above this are refused.
 RECOVER_LIMIT_S = 10.0
 
@@ -90,5 +92,5 @@ class Scenario:
 
     @property
     def scheduled_s(self) -> float:
-        """What this scenario takes when all goes well: gate, plan, recovery and tail."""
-        return self.gate_s + max((w.stop_s for w in self.plan), default=2.0) + self.bounds.recover_s + self.tail_s
+        """What this scenario takes when all goes well: gate, plan, and the tail in which nothing may fail any more."""
+        return self.gate_s + max((w.stop_s for w in self.plan), default=IDLE_PLAN_S) + self.tail_s

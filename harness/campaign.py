@@ -1,0 +1,302 @@
+"""Runs many cells on one machine, side by side: as many slots as leave each other's latencies alone.
+
+How many that is, is measured at the start and printed. Ctrl-C ends what runs, reports what is judged, and leaves
+nothing running.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+
+from harness.core.cell import CellSpec, cell_id
+from harness.core.record import CellResult, RunSummary, ScenarioInfo
+from harness.core.verdict import Guarantee, Json
+from harness.progress import Progress, progress_for
+from harness.registry import default_registry, role_of
+from harness.rendering import render_all
+from harness.slot import Slot
+from harness.store import CellFolder, Run, RunRecord, load_cells, write_reports
+from harness.summary import summarize_record
+
+#: With n slots the gate's p95 may be this many times what it is alone.
+P95_RATIO = 1.5
+#: Slots tried at the start, per core, and at most; each holds a Postgres, a Toxiproxy and one cell.
+SLOTS_PER_CORE = 2
+SLOTS_MAX = 8
+CALIBRATION = "network/steady"
+_POLL_S = 0.5
+_PACKAGES = (
+    "poolproof",
+    "langgraph",
+    "langgraph-checkpoint",
+    "langgraph-checkpoint-postgres",
+    "psycopg",
+    "psycopg-pool",
+    "toxiproxy-python",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run. ``jobs`` None means: measure. ``must_catch`` lists (scenario, control, guarantee)."""
+
+    cells: tuple[CellSpec, ...]
+    command: str = ""
+    out: Path | None = None
+    jobs: int | None = None
+    require_all: bool = False
+    environment: str = "auto"
+    must_catch: tuple[tuple[str, str, Guarantee], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Interrupt:
+    """The signal that came, if any; a second one raises KeyboardInterrupt at once."""
+
+    number: int | None = None
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if self.number is not None:
+            raise KeyboardInterrupt
+        self.number = number
+
+
+def run_campaign(plan: Plan, *, note: Callable[[str], None] = lambda _: None, live: bool = False) -> RunSummary:
+    """Run every cell of ``plan``, write the run's folder with its reports, and return the summary.
+
+    Call it from the main thread. SIGINT and SIGTERM end it early: the report is then partial and stamped so. Raises
+    ComponentError when no stack can be had at all.
+    """
+    began_s = time.monotonic()
+    provenance = gather_provenance()
+    run = Run.create(out=plan.out)
+    record = RunRecord(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        planned=len(plan.cells),
+        command=plan.command,
+        scenarios=_scenarios(plan.cells),
+        must_catch=tuple((s, c, str(g)) for s, c, g in plan.must_catch),
+        require_all=plan.require_all,
+        provenance=provenance,
+        notes=plan.notes,
+    )
+    run.write_record(record)
+    progress = progress_for(len(plan.cells), live=live)
+    for text in plan.notes:
+        progress.note(text)
+    with _signals() as interrupt:
+        try:
+            campaign = _Campaign(plan, run, progress, interrupt, provenance)
+            campaign.execute()
+        finally:
+            progress.close()
+    wall_s = time.monotonic() - began_s
+    record = replace(
+        record,
+        components=campaign.components,
+        wall_s=round(wall_s, 3),
+        interrupted=interrupt.number,
+        notes=(*plan.notes, *campaign.notes),
+    )
+    run.write_record(record)
+    summary = summarize_record(record, load_cells(run.folder))
+    write_reports(run.folder, render_all(summary))
+    note(f"report     {run.folder / 'report.html'}")
+    return summary
+
+
+@contextmanager
+def _signals() -> Iterator[_Interrupt]:
+    interrupt = _Interrupt()
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Campaign:
+    """The slots and the queue of one run."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: Run,
+        progress: Progress,
+        interrupt: _Interrupt,
+        provenance: Mapping[str, Json],
+    ) -> None:
+        self.plan = plan
+        self.run = run
+        self.progress = progress
+        self.interrupt = interrupt
+        self.provenance = provenance
+        self.components: tuple[Mapping[str, Json], ...] = ()
+        self.notes: list[str] = []
+        self.slots: list[Slot] = []
+
+    def execute(self) -> None:
+        """All cells, the longest first; every slot is closed at the end, whatever happened."""
+        try:
+            self._start_slots()
+            if not self.interrupt.number:
+                self._run_all()
+        finally:
+            for slot in self.slots:
+                slot.close()
+
+    def _start_slots(self) -> None:
+        """The first slot may build what is missing; the others come up side by side, then the measurement decides."""
+        first = Slot.start(self.plan.environment, note=self.progress.note)
+        self.slots.append(first)
+        self.components = first.components
+        chosen = ", ".join(f"{c.get('name')} {c.get('version')} ({c.get('chosen_by')})" for c in first.components)
+        self._note(f"components  {chosen}")
+        for need, why in first.missing.items():
+            self._note(f"missing     {need}: {why}")
+        wanted = self.plan.jobs or min(SLOTS_MAX, SLOTS_PER_CORE * (os.cpu_count() or 1), max(1, len(self.plan.cells)))
+        others = [Slot.launch(self.plan.environment, note=self.progress.note) for _ in range(wanted - 1)]
+        self.slots += others
+        for slot in others:
+            slot.wait_ready()
+        if self.plan.jobs is None and wanted > 1:
+            self._calibrate()
+
+    def _calibrate(self) -> None:
+        """Keep as many slots as leave the gate's p95 within ``P95_RATIO`` of what it is alone."""
+        spec = _calibration_cell(self.plan)
+        if spec is None:
+            return
+        with tempfile.TemporaryDirectory(prefix="poolproof-calibration-") as scratch:
+            alone = self._gate_p95_ms(self.slots[:1], spec, Path(scratch) / "alone")
+            while len(self.slots) > 1 and alone and not self.interrupt.number:
+                n = len(self.slots)
+                abreast = self._gate_p95_ms(self.slots, spec, Path(scratch) / str(n))
+                ratio = (abreast or 0.0) / alone
+                times = f"gate p95 {abreast:.0f} ms, alone {alone:.0f} ms"
+                self._note(f"jobs        {n} abreast: {times}, ratio {ratio:.2f}")
+                if abreast and ratio <= P95_RATIO:
+                    return
+                self.slots.pop().close()
+
+    def _gate_p95_ms(self, slots: Sequence[Slot], spec: CellSpec, folder: Path) -> float:
+        """The median over ``slots`` of the gate's p95 when all of them run ``spec`` at once; 0 if there is none."""
+        busy: dict[Slot, CellFolder] = {}
+        for n, slot in enumerate(slots):
+            place = CellFolder(folder / str(n))
+            place.logs.mkdir(parents=True)
+            slot.begin(spec, place)
+            busy[slot] = place
+        values = []
+        while busy and not self.interrupt.number:
+            for slot in select.select(list(busy), [], [], _POLL_S)[0]:
+                result = slot.poll()
+                if result is not None:
+                    del busy[slot]
+                    value = result.measures.get("gate_p95_ms")
+                    values += [float(value)] if isinstance(value, int | float) else []
+        return sorted(values)[len(values) // 2] if values else 0.0
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.progress.note(text)
+
+    def _run_all(self) -> None:
+        """Give each free slot the next cell until none is left."""
+        registry = default_registry()
+        queue = sorted(self.plan.cells, key=lambda spec: -registry.scenario(spec.scenario).scheduled_s)
+        busy: dict[Slot, CellSpec] = {}
+        free = list(self.slots)
+        while (queue or busy) and not self.interrupt.number:
+            while queue and free:
+                spec = replace(queue.pop(0), provenance=self.provenance)
+                slot = free.pop()
+                slot.begin(spec, self.run.cell(spec.id))
+                busy[slot] = spec
+            self.progress.running(tuple(spec.id for spec in busy.values()))
+            for slot in select.select(list(busy), [], [], _POLL_S)[0]:
+                result = slot.poll()
+                if result is not None:
+                    self._finished(slot, busy.pop(slot), result, free)
+
+    def _finished(self, slot: Slot, spec: CellSpec, result: CellResult, free: list[Slot]) -> None:
+        self.run.cell(spec.id).write_result(result)
+        self.progress.finished(result)
+        if slot.dead:
+            slot.close()
+            self.slots.remove(slot)
+            slot = Slot.start(self.plan.environment, note=self.progress.note)
+            self.slots.append(slot)
+        free.append(slot)
+
+
+def _calibration_cell(plan: Plan) -> CellSpec | None:
+    """A cell without faults under the first candidate that needs no pooler; None if there is no such scenario."""
+    registry = default_registry()
+    if CALIBRATION not in registry.scenarios:
+        return None
+    names = [n for n, s in registry.strategies.items() if role_of(s) == "candidate" and not s.needs]
+    if not names:
+        return None
+    strategy = next((spec.strategy for spec in plan.cells if spec.strategy in names), names[0])
+    return CellSpec(
+        id=cell_id(CALIBRATION, strategy, "async", 0),
+        scenario=CALIBRATION,
+        strategy=strategy,
+        environment=plan.environment,
+    )
+
+
+def _scenarios(cells: Sequence[CellSpec]) -> tuple[ScenarioInfo, ...]:
+    registry = default_registry()
+    names = dict.fromkeys(spec.scenario for spec in cells)
+    found = [registry.scenario(name) for name in names]
+    return tuple(ScenarioInfo(name=s.name, title=s.title, why=s.why, question=s.question) for s in found)
+
+
+def gather_provenance() -> dict[str, Json]:
+    """Versions, commit and machine: recorded with each cell, deciding nothing."""
+    packages: dict[str, Json] = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = None
+    return {
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count() or 0,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that is tested, with ``+`` if it has changes; None outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            cwd=Path.cwd(),
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,90 @@
+"""What the database really holds at the end, on the admin endpoint: a fresh agent with a fresh saver, and plain SQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import psycopg
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg.rows import dict_row
+
+from harness.core.agent import AgentUnderTest
+from harness.core.facts import Facts, ThreadFacts
+from harness.driving.sql_reader import SqlThread, read_thread, table_threads, turns_ever
+
+#: All final reads together may take this long, in seconds.
+LIMIT_S = 60.0
+_INTERRUPT = "__interrupt__"
+
+
+async def final_reads(
+    admin: str,
+    threads: Mapping[str, str],
+    agents: Mapping[str, Callable[[], AgentUnderTest]],
+    turns_of: Mapping[str, Sequence[str]],
+) -> Facts:
+    """Read every thread that the workload used.
+
+    ``admin`` is the conninfo of the admin endpoint; ``threads`` maps thread to agent name; ``agents`` makes fresh
+    agents; ``turns_of`` are the turn ids that were ever sent to each thread. Whatever fails is told in ``problems``,
+    and ``complete`` is then false.
+    """
+    facts: dict[str, ThreadFacts] = {}
+    problems: list[str] = []
+    tables: tuple[str, ...] = ()
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            async with (
+                await psycopg.AsyncConnection.connect(
+                    admin, autocommit=True, prepare_threshold=0, row_factory=dict_row
+                ) as own,
+                await psycopg.AsyncConnection.connect(admin, autocommit=True) as plain,
+            ):
+                saver = AsyncPostgresSaver(own)
+                fresh = {name: make() for name, make in agents.items()}
+                tables = await table_threads(plain)
+                for thread, agent in threads.items():
+                    used = turns_of.get(thread, ())
+                    try:
+                        facts[thread] = await _read(saver, plain, thread, fresh[agent], used, thread in tables)
+                    except Exception as error:  # noqa: BLE001 - a read that fails is told, and proves nothing
+                        problems.append(f"{thread}: {type(error).__name__}: {error}"[:300])
+    except Exception as error:  # noqa: BLE001 - likewise
+        problems.append(f"final reads: {type(error).__name__}: {error}"[:300])
+    return Facts(threads=facts, table_threads=tables, problems=tuple(problems), complete=not problems)
+
+
+async def _read(
+    saver: AsyncPostgresSaver,
+    plain: psycopg.AsyncConnection[Any],
+    thread: str,
+    agent: AgentUnderTest,
+    used: Sequence[str],
+    exists: bool,
+) -> ThreadFacts:
+    """One thread by both readers."""
+    found = await saver.aget_tuple({"configurable": {"thread_id": thread, "checkpoint_ns": ""}})
+    values: Mapping[str, Any] = found.checkpoint["channel_values"] if found else {}
+    pending = (found.pending_writes or ()) if found else ()
+    interrupts = [item for _, channel, value in pending if channel == _INTERRUPT for item in value]
+    turns = tuple(agent.turns_in(values))
+    sql = await read_thread(plain, thread) if exists else SqlThread((), 0, 0, 0, 0)
+    ever = await turns_ever(plain, thread) if exists and set(used) - set(turns) else turns
+    return ThreadFacts(
+        thread=thread,
+        agent=agent.name,
+        exists=exists,
+        turns=turns,
+        answers=tuple(agent.answers_in(values)),
+        effects=tuple(agent.effects_in(values)),
+        problems=tuple(agent.problems_in(values)),
+        waiting=tuple(str(interrupt.id) for interrupt in interrupts),
+        sql_turns=sql.turns,
+        history_turns=ever,
+        forks=sql.forks,
+        orphan_writes=sql.orphan_writes,
+        dangling_parents=sql.dangling_parents,
+        checkpoints=sql.checkpoints,
+    )

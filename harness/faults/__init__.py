@@ -1,0 +1,3 @@
+"""One fault per file: a frozen dataclass whose fields are its configuration; ``active`` does the damage, leaving it
+heals.
+"""

@@ -1,0 +1,74 @@
+"""What all faults made of one Toxiproxy toxic share: install, read back, and remove whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from harness.core.environment import Environment, Toxic
+from harness.core.errors import ComponentError, HealError, UsageError
+from harness.core.fault import Witness
+
+#: Healing is tried this often, this far apart, before the environment is given up.
+HEAL_TRIES = 5
+HEAL_PAUSE_S = 0.2
+
+STREAMS = ("upstream", "downstream")
+
+
+def check_stream(kind: str, stream: str) -> None:
+    """Refuse anything but the two directions."""
+    if stream not in STREAMS:
+        raise UsageError(f"{kind}: stream is {stream!r}; allowed: {' or '.join(STREAMS)}")
+
+
+def check_range(kind: str, name: str, value: float, low: float, high: float) -> None:
+    """Refuse a value outside ``low`` to ``high``."""
+    if not low <= value <= high:
+        raise UsageError(f"{kind}: {name} is {value!r}; allowed: {low:g} to {high:g}")
+
+
+@asynccontextmanager
+async def toxic(env: Environment, type_: str, stream: str, attributes: Mapping[str, int]) -> AsyncIterator[Witness]:
+    """One toxic, from here to the end of the block."""
+    name = f"{type_}_{stream}"
+    try:
+        change = await env.proxy.add_toxic(Toxic(name=name, type=type_, stream=stream, attributes=attributes))
+        yield Witness(dict(change))
+    finally:
+
+        async def remove() -> None:
+            await env.proxy.remove_toxic(name)
+            if name in await env.proxy.toxics():
+                raise ComponentError(f"toxic {name} still stands after it was removed")
+
+        await heal(remove, f"toxic {name}")
+
+
+async def heal(step: Callable[[], Awaitable[None]], what: str) -> None:
+    """Run ``step`` until it succeeds, bounded, shielded from cancellation; raises HealError if it never does."""
+    task = asyncio.ensure_future(_heal(step, what))
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+        except HealError:
+            break
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def _heal(step: Callable[[], Awaitable[None]], what: str) -> None:
+    for left in reversed(range(HEAL_TRIES)):
+        try:
+            await step()
+        except ComponentError as error:
+            if not left:
+                raise HealError(f"{what} would not heal: {error}") from error
+            await asyncio.sleep(HEAL_PAUSE_S)
+        else:
+            return

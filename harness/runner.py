@@ -1,0 +1,354 @@
+"""Runs one cell: provision, gate, drive under the fault plan, heal and converge, final reads, tear down.
+
+The experiment itself; everything that it needs to know arrives as objects. What it leaves behind is the history
+(through the sink) and the facts; judging is somebody else's work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from harness.core.agent import AgentUnderTest
+from harness.core.cell import CellSpec
+from harness.core.environment import Capability
+from harness.core.errors import ComponentError, HealError
+from harness.core.facts import Facts
+from harness.core.fault import FaultPlan, Window, fault_to_json
+from harness.core.history import OpType
+from harness.core.pool import PoolStrategy
+from harness.core.scenario import IDLE_PLAN_S, SLOW_FACTOR, Layout, Scenario
+from harness.core.workload import Outcome, User
+from harness.driving.background import background
+from harness.driving.caller import Caller
+from harness.driving.database import GroupDatabase
+from harness.driving.exceptions import describe
+from harness.driving.final_reads import final_reads
+from harness.driving.group import Group, StrategyBroken
+from harness.driving.recorder import Recorder, Sink
+from harness.driving.replica import Replica
+from harness.driving.sampler import Sampler
+from harness.driving.traffic import CellTraffic
+from harness.driving.watchdog import Watchdog
+from harness.environments.stack import CellEnvironment, Stack
+
+GROUPS = ("g0", "g1")
+HEALTH_PERIOD_S = 0.5
+#: The gate waits this long in all for every agent and every kind of call to succeed once.
+GATE_LIMIT_S = 8.0
+#: A window waits this long for its calls in flight.
+IN_FLIGHT_LIMIT_S = 3.0
+#: Nothing may fail for this long before a cell counts as converged.
+CALM_S = 1.0
+#: After the strategies are closed, backends have this long to go, besides the longest delay of the plan.
+LEFTOVER_LIMIT_S = 2.0
+_POLL_S = 0.02
+_POOLERS = frozenset({Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A cell with every name resolved. ``agents`` maps each agent's name to what makes a fresh instance of it."""
+
+    spec: CellSpec
+    scenario: Scenario
+    strategy: type[PoolStrategy]
+    agents: Mapping[str, Callable[[], AgentUnderTest]]
+    plan: FaultPlan
+
+
+def pooler_of(strategy: type[PoolStrategy]) -> Capability | None:
+    """The pooler that a strategy asks for, if any."""
+    return next(iter(strategy.needs & _POOLERS), None)
+
+
+async def run_cell(job: Job, stack: Stack, sink: Sink, *, give_up: Callable[[str], None]) -> Facts:
+    """Run ``job`` on ``stack``. ``give_up(reason)`` is called, on another thread, if the event loop died; it must end
+    the process.
+
+    Raises ComponentError only if the environment could not be provisioned; everything later stands in the history.
+    """
+    async with stack.cell(job.spec.id, groups=GROUPS, pooler=pooler_of(job.strategy)) as env:
+        recorder = Recorder(sink, env.clock)
+        recorder.point("phase", "runner", {"name": "provision"})
+        try:
+            run = _CellRun(job, env, recorder, give_up)
+        except StrategyBroken as broken:
+            recorder.point("harness_error", "runner", {"kind": "strategy", "text": str(broken)})
+            return Facts()
+        with background(recorder):
+            facts = await run.execute()
+        recorder.point("phase", "runner", {"name": "end"})
+        return facts
+
+
+class _CellRun:
+    """The stages of one cell, in order."""
+
+    def __init__(self, job: Job, env: CellEnvironment, recorder: Recorder, give_up: Callable[[str], None]) -> None:
+        self.job = job
+        self.env = env
+        self.recorder = recorder
+        self.clock = env.clock
+        self.bounds = job.scenario.bounds
+        self.stopping = False
+        self.groups = {name: self._group(name) for name in GROUPS}
+        self.traffic = CellTraffic(tuple(self.groups.values()))
+        env.traffic = self.traffic
+        self.watchdog = Watchdog(
+            recorder,
+            env.clock,
+            slow_s=self.bounds.hang_slow_s,
+            fail_s=self.bounds.hang_fail_s,
+            give_up=self._dead_loop(give_up),
+        )
+        self.sampler = Sampler(env.backends, recorder, env.clock)
+        self.caller = Caller(
+            self.groups,
+            bounds=self.bounds,
+            durability=job.spec.durability,
+            recorder=recorder,
+            traffic=self.traffic,
+            watchdog=self.watchdog,
+        )
+
+    def _group(self, name: str) -> Group:
+        database = GroupDatabase(self.env.conninfo(name), self.bounds.budget, name, self.recorder)
+        try:
+            replicas = [Replica(make(), name, self.recorder) for make in self.job.agents.values()]
+            strategy = self.job.strategy(database)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            raise StrategyBroken(f"strategy or agents of group {name} could not be made: {text}") from error
+        return Group(name, strategy, database, replicas, self.recorder)
+
+    def _dead_loop(self, give_up: Callable[[str], None]) -> Callable[[str], None]:
+        def dead(reason: str) -> None:
+            self.recorder.point("harness_error", "runner", {"kind": "strategy", "text": reason})
+            give_up(reason)
+
+        return dead
+
+    async def execute(self) -> Facts:
+        """All stages; what goes wrong is a row, and later stages run all the same."""
+        self.watchdog.start()
+        self.sampler.start()
+        timers: list[asyncio.Task[None]] = []
+        users: list[asyncio.Future[None]] = []
+        try:
+            for group in self.groups.values():
+                await group.open()
+            timers = [asyncio.ensure_future(self._timer(group)) for group in self.groups.values()]
+            self._phase("gate")
+            users = self._start_users()
+            await self._gate()
+            await self._drive()
+            await self._converge()
+        except StrategyBroken as broken:
+            self.recorder.point("harness_error", "runner", {"kind": "strategy", "text": str(broken)})
+        except Exception as error:  # noqa: BLE001 - our own bug must be a row, and the tear-down must run
+            self._own_error("bug", error)
+        finally:
+            self.stopping = True
+            await self._quiet(users)
+            await _end(timers)
+        leftover = await self._close()
+        facts = await self._final_reads(leftover)
+        self._phase("teardown")
+        await asyncio.to_thread(self.sampler.stop)
+        await self.watchdog.stop()
+        return facts
+
+    def _phase(self, name: str) -> None:
+        self.recorder.point("phase", "runner", {"name": name})
+
+    def _own_error(self, kind: str, error: BaseException) -> None:
+        text = f"{type(error).__name__}: {error}"
+        self.recorder.point("harness_error", "runner", {"kind": kind, "text": text}, error=describe(error))
+
+    async def _timer(self, group: Group) -> None:
+        """The health check that the post runs on a timer, and the strategy's own numbers."""
+        while True:
+            await self.clock.sleep(HEALTH_PERIOD_S)
+            await group.ensure_healthy()
+            group.sample()
+
+    def _start_users(self) -> list[asyncio.Future[None]]:
+        """Every user on this loop, or the odd ones on a second thread with a loop of its own."""
+        load = self.job.scenario.load
+        users = load.users(seed=self.job.spec.seed, agents=tuple(self.job.agents), groups=tuple(self.groups))
+        if self.job.scenario.layout is Layout.ONE_LOOP:
+            return [asyncio.ensure_future(self._user(user)) for user in users]
+        here, there = users[::2], users[1::2]
+        return [*(asyncio.ensure_future(self._user(user)) for user in here), self._second_thread(there)]
+
+    def _second_thread(self, users: Sequence[User]) -> asyncio.Future[None]:
+        """Run ``users`` on a new thread's own loop; the future is done when they are."""
+        home = asyncio.get_running_loop()
+        done: asyncio.Future[None] = home.create_future()
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*(self._user(user) for user in users))
+
+        def run() -> None:
+            try:
+                asyncio.run(all_of_them())
+            except Exception as error:  # noqa: BLE001 - our own bug on that thread is a row as well
+                self._own_error("bug", error)
+            finally:
+                home.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
+
+        threading.Thread(target=run, name="poolproof-second-loop", daemon=True).start()
+        return done
+
+    async def _user(self, user: User) -> None:
+        """One user's life: think, call, again, until the cell stops."""
+        last: Outcome | None = None
+        while not self.stopping:
+            action = user.next(last)
+            if action is None:
+                return
+            await self.clock.sleep(action.think_s)
+            while self.traffic.paused and not self.stopping:
+                await self.clock.sleep(_POLL_S)
+            if self.stopping:
+                return
+            last = await self.caller.call(user.name, action)
+
+    async def _gate(self) -> None:
+        """Load without faults until each agent of each group, and each kind that was tried, has succeeded."""
+        began_s = self.clock.now_s()
+        while (waited_s := self.clock.now_s() - began_s) < GATE_LIMIT_S:
+            everyone = all(self.caller.answered_by[group, agent] for group in self.groups for agent in self.job.agents)
+            kinds = all(self.caller.answered[kind] for kind in self.caller.tried)
+            if waited_s >= self.job.scenario.gate_s and everyone and kinds:
+                break
+            await self.clock.sleep(_POLL_S)
+        answered = {f"{group}/{agent}": n for (group, agent), n in sorted(self.caller.answered_by.items())}
+        self.recorder.point("gate", "runner", {"kinds": dict(self.caller.answered), "agents": answered})
+
+    async def _drive(self) -> None:
+        """Every window of the plan on its own task, on one clock."""
+        self._phase("drive")
+        zero_s = self.clock.now_s()
+        windows = [self._window(n, window, zero_s) for n, window in enumerate(self.job.plan)]
+        if windows:
+            await asyncio.gather(*windows)
+        else:
+            await self.clock.sleep(IDLE_PLAN_S)
+        self._phase("healed")
+
+    async def _window(self, number: int, window: Window, zero_s: float) -> None:
+        fault = window.fault
+        await self.clock.sleep(max(0.0, zero_s + window.start_s - self.clock.now_s()))
+        await self._until(lambda: self.traffic.in_flight() >= fault.in_flight, IN_FLIGHT_LIMIT_S)
+        row = self.recorder.invoke(
+            "fault",
+            "faults",
+            {
+                "window": number,
+                "fault": fault_to_json(fault),
+                "kind": fault.kind,
+                "usable": fault.usable,
+                "effect": fault.effect.value,
+                "delay_ms": fault.delay_ms,
+                "holds_connections": fault.holds_connections,
+                "needs_in_flight": fault.in_flight,
+                "in_flight": self.traffic.in_flight(),
+            },
+        )
+        stop_s = self.clock.now_s() + window.stop_s - window.start_s
+        heal = None
+        try:
+            async with AsyncExitStack() as scope:
+                witness = await scope.enter_async_context(fault.active(self.env))
+                self.recorder.complete(row, OpType.OK, {"window": number, "change": dict(witness.change)})
+                await self.clock.sleep(max(0.0, stop_s - self.clock.now_s()))
+                heal = self.recorder.invoke("heal", "faults", {"window": number})
+            self.recorder.complete(heal, OpType.OK, {"window": number, "change": dict(witness.change)})
+        except ComponentError as error:
+            self.recorder.complete(row, OpType.INFO, error=describe(error))
+            if heal is not None:
+                self.recorder.complete(heal, OpType.INFO, error=describe(error))
+            self._own_error("heal" if isinstance(error, HealError) else "component", error)
+
+    async def _until(self, true: Callable[[], bool], limit_s: float) -> None:
+        stop_s = self.clock.now_s() + limit_s
+        while not true() and self.clock.now_s() < stop_s:
+            await self.clock.sleep(_POLL_S)
+
+    async def _converge(self) -> None:
+        """Drive on until everybody was answered twice and nothing has failed for a second; at most to three bounds."""
+        healed_s = self.clock.now_s()
+        self.caller.forget()
+        limit_s = healed_s + SLOW_FACTOR * self.bounds.recover_s + CALM_S
+        while (now_s := self.clock.now_s()) < limit_s:
+            calm = now_s - max(healed_s, self.caller.last_unanswered_s) > CALM_S
+            twice = all(
+                self.caller.answered_by[group, agent] >= 2 for group in self.groups for agent in self.job.agents
+            )
+            if calm and twice and now_s >= healed_s + self.job.scenario.tail_s:
+                self._phase("converged")
+                return
+            await self.clock.sleep(_POLL_S)
+        self._phase("unconverged")
+
+    async def _quiet(self, users: list[asyncio.Future[None]]) -> None:
+        """Let the open calls end; each is bounded by its deadline + 12 s and the cancellations after it."""
+        if users:
+            limit_s = self.bounds.deadline_s + self.bounds.hang_fail_s + 25.0
+            _, late = await asyncio.wait(users, timeout=limit_s)
+            for user in users:
+                if user.done() and not user.cancelled() and (error := user.exception()) is not None:
+                    self._own_error("bug", error)
+            if late:
+                self.recorder.point(
+                    "harness_error", "runner", {"kind": "strategy", "text": f"{len(late)} users never came back"}
+                )
+                await _end(list(late))
+        self._phase("quiet")
+
+    async def _close(self) -> dict[str, int]:
+        """Close every strategy, then wait until no backend of the cell is left; what is left is a finding."""
+        await asyncio.gather(*(group.close() for group in self.groups.values()))
+        delay_s = max((window.fault.delay_ms for window in self.job.plan), default=0.0) / 1000
+        stop_s = self.clock.now_s() + LEFTOVER_LIMIT_S + delay_s
+        while True:
+            try:
+                left = await self.env.leftover_backends(tuple(self.groups))
+            except Exception as error:  # noqa: BLE001 - a count that fails is ours to tell
+                self._own_error("component", error)
+                return {}
+            if not any(left.values()) or self.clock.now_s() > stop_s:
+                return dict(left)
+            await self.clock.sleep(0.1)
+
+    async def _final_reads(self, leftover: dict[str, int]) -> Facts:
+        self._phase("final_reads")
+        threads = {thread: agent for thread, agent in self.caller.threads.items() if self.caller.turns.get(thread)}
+        facts = await final_reads(self.env.admin.conninfo(), threads, self.job.agents, self.caller.turns)
+        try:
+            leftovers = await self.env.leftovers()
+        except ComponentError as error:
+            self._own_error("component", error)
+            leftovers = ()
+        return Facts(
+            threads=facts.threads,
+            table_threads=facts.table_threads,
+            leftover_backends=leftover,
+            leftovers=leftovers,
+            problems=facts.problems,
+            complete=facts.complete,
+        )
+
+
+async def _end(tasks: list[Any]) -> None:
+    """Cancel tasks and wait for them, bounded."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=5.0)

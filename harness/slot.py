@@ -1,0 +1,194 @@
+"""One slot: a process that owns a stack (Postgres, Toxiproxy) and runs cells on it, one after the other.
+
+The slot's process imports everything once, starts the stack, and forks a child for each cell. Nothing of it outlives
+the harness: the kernel ends the slot when its parent ends, and everything below when the slot ends. This module is
+the side of the campaign and the pytest plug-in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.core.cell import CellSpec
+from harness.core.errors import ComponentError, MissingComponent
+from harness.core.record import CellResult
+from harness.core.verdict import Json
+from harness.store import CellFolder, read_result
+
+#: A stack must stand within this many seconds; the first one of a machine may have to build Toxiproxy.
+START_LIMIT_S = 900.0
+STOP_LIMIT_S = 8.0
+
+
+@dataclass(slots=True)
+class _Running:
+    spec: CellSpec
+    folder: CellFolder
+    began_s: float
+
+
+class Slot:
+    """See the module. Start it from the main thread; use :meth:`run`, or :meth:`begin` and :meth:`poll`."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], environment: str, note: Callable[[str], None]) -> None:
+        self._popen = popen
+        self._environment = environment
+        self._note = note
+        self._buffer = b""
+        self._running: _Running | None = None
+        self.components: tuple[Mapping[str, Json], ...] = ()
+        self.missing: Mapping[str, str] = {}
+        self.ready = False
+
+    @classmethod
+    def start(cls, environment: str = "auto", *, note: Callable[[str], None] = lambda _: None) -> Slot:
+        """Start a slot and wait until its stack stands. Raises MissingComponent or ComponentError."""
+        slot = cls.launch(environment, note=note)
+        try:
+            slot.wait_ready()
+        except BaseException:
+            slot.close()
+            raise
+        return slot
+
+    @classmethod
+    def launch(cls, environment: str = "auto", *, note: Callable[[str], None] = lambda _: None) -> Slot:
+        """Start a slot and do not wait: several come up side by side. Then :meth:`wait_ready`."""
+        options = json.dumps({"environment": environment, "parent": os.getpid()})
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "harness.slot_process", options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_slot_environment(),
+            start_new_session=True,  # Ctrl-C is the campaign's to handle
+        )
+        return cls(popen, environment, note)
+
+    def wait_ready(self) -> None:
+        """Wait, bounded, until the stack stands; raises what kept it from standing."""
+        stop_s = time.monotonic() + START_LIMIT_S
+        while not self.ready:
+            message = self._message(max(0.0, stop_s - time.monotonic()))
+            if message is None:
+                raise ComponentError(f"the stack did not stand within {START_LIMIT_S:g} s")
+            if "failed" in message:
+                text, fix = str(message["failed"]), str(message.get("fix") or "")
+                raise MissingComponent(text, fix) if fix else ComponentError(text)
+            if message.get("ready"):
+                self._take_ready(message)
+
+    def _take_ready(self, message: Mapping[str, Json]) -> None:
+        components, missing = message.get("components"), message.get("missing")
+        self.components = tuple(c for c in components if isinstance(c, dict)) if isinstance(components, list) else ()
+        self.missing = {k: str(v) for k, v in missing.items()} if isinstance(missing, dict) else {}
+        self.ready = True
+
+    def fileno(self) -> int:
+        """For ``select``: readable when a message waits, or the slot died."""
+        assert self._popen.stdout is not None
+        return self._popen.stdout.fileno()
+
+    @property
+    def pid(self) -> int:
+        """The slot's process."""
+        return self._popen.pid
+
+    def run(self, spec: CellSpec, folder: CellFolder) -> CellResult:
+        """Run one cell and return it judged; bounded by the slot's own limit for cells."""
+        self.begin(spec, folder)
+        while True:
+            select.select([self], [], [], 5.0)
+            result = self.poll()
+            if result is not None:
+                return result
+
+    def begin(self, spec: CellSpec, folder: CellFolder) -> None:
+        """Write ``cell.json`` and start the cell; :meth:`poll` gives its result."""
+        assert self._running is None, "one cell at a time"
+        folder.write_spec(spec)
+        self._running = _Running(spec, folder, time.monotonic())
+        self._send({"cell": str(folder.path.resolve())})
+
+    def poll(self) -> CellResult | None:
+        """The result of the running cell, if it is there. If the slot died, what its history shows."""
+        assert self._running is not None, "no cell is running"
+        running = self._running
+        try:
+            message = self._message(0.0)
+        except ComponentError as error:
+            self._running = None
+            from harness.verdicts import judge_folder  # it imports langgraph
+
+            return judge_folder(running.folder, wall_s=time.monotonic() - running.began_s, death=str(error))
+        if message is None or "done" not in message:
+            return None
+        self._running = None
+        return read_result(running.folder.path)
+
+    @property
+    def dead(self) -> bool:
+        """True if the slot's process is no more."""
+        return self._popen.poll() is not None
+
+    def close(self) -> None:
+        """End the slot, its cell and its stack; bounded, idempotent."""
+        popen = self._popen
+        if popen.poll() is None:
+            popen.terminate()
+            try:
+                popen.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                popen.kill()
+                popen.wait(STOP_LIMIT_S)
+        for pipe in (popen.stdin, popen.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _send(self, message: Mapping[str, Json]) -> None:
+        assert self._popen.stdin is not None
+        try:
+            self._popen.stdin.write(json.dumps(message).encode() + b"\n")
+            self._popen.stdin.flush()
+        except BrokenPipeError:
+            return  # the slot died: poll says so
+
+    def _message(self, limit_s: float) -> Mapping[str, Json] | None:
+        """The next message, notes passed on; None if none came in ``limit_s``. ComponentError if the slot died."""
+        stop_s = time.monotonic() + limit_s
+        while True:
+            line, found, rest = self._buffer.partition(b"\n")
+            if found:
+                self._buffer = rest
+                message = json.loads(line)
+                if "note" not in message:
+                    return dict(message)
+                self._note(str(message["note"]))
+                continue
+            if not select.select([self], [], [], max(0.0, stop_s - time.monotonic()))[0]:
+                return None
+            chunk = os.read(self.fileno(), 65536)
+            if not chunk:
+                raise ComponentError(f"a slot's process (pid {self.pid}) ended with status {self._popen.wait(5.0)}")
+            self._buffer += chunk
+
+
+def _slot_environment() -> dict[str, str]:
+    """Ours, with strict msgpack: no stored byte may name a class that was not allowed. It is read at import."""
+    here = str(Path(__file__).resolve().parent.parent)
+    paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        **os.environ,
+        "LANGGRAPH_STRICT_MSGPACK": os.environ.get("LANGGRAPH_STRICT_MSGPACK", "true"),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,1 @@
+"""Scenarios: load + fault plan + bounds, one file per family, free of any strategy."""
