@@ -22,6 +22,7 @@ from harness.core.fault import FaultPlan, Window, fault_to_json
 from harness.core.history import OpType
 from harness.core.pool import PoolStrategy
 from harness.core.scenario import IDLE_PLAN_S, SLOW_FACTOR, Layout, Scenario
+from harness.core.verdict import Json
 from harness.core.workload import Outcome, User
 from harness.driving.background import background
 from harness.driving.caller import Caller
@@ -34,7 +35,8 @@ from harness.driving.replica import Replica
 from harness.driving.sampler import Sampler
 from harness.driving.traffic import CellTraffic
 from harness.driving.watchdog import Watchdog
-from harness.environments.stack import CellEnvironment, Stack
+from harness.environments.cell import CellEnvironment
+from harness.environments.stack import Stack
 
 GROUPS = ("g0", "g1")
 HEALTH_PERIOD_S = 0.5
@@ -95,9 +97,9 @@ class _CellRun:
         self.recorder = recorder
         self.clock = env.clock
         self.bounds = job.scenario.bounds
-        self.stopping = False
+        self.stopping = threading.Event()  # users of the second thread read it too
         self.groups = {name: self._group(name) for name in GROUPS}
-        self.traffic = CellTraffic(tuple(self.groups.values()))
+        self.traffic = CellTraffic(tuple(self.groups.values()), behind_pooler=pooler_of(job.strategy) is not None)
         env.traffic = self.traffic
         self.watchdog = Watchdog(
             recorder,
@@ -153,7 +155,7 @@ class _CellRun:
         except Exception as error:  # noqa: BLE001 - our own bug must be a row, and the tear-down must run
             self._own_error("bug", error)
         finally:
-            self.stopping = True
+            self.stopping.set()
             await self._quiet(users)
             await _end(timers)
         leftover = await self._close()
@@ -191,6 +193,10 @@ class _CellRun:
         home = asyncio.get_running_loop()
         done: asyncio.Future[None] = home.create_future()
 
+        def end() -> None:
+            if not done.done():
+                done.set_result(None)
+
         async def all_of_them() -> None:
             await asyncio.gather(*(self._user(user) for user in users))
 
@@ -200,7 +206,7 @@ class _CellRun:
             except Exception as error:  # noqa: BLE001 - our own bug on that thread is a row as well
                 self._own_error("bug", error)
             finally:
-                home.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
+                home.call_soon_threadsafe(end)
 
         threading.Thread(target=run, name="poolproof-second-loop", daemon=True).start()
         return done
@@ -208,14 +214,14 @@ class _CellRun:
     async def _user(self, user: User) -> None:
         """One user's life: think, call, again, until the cell stops."""
         last: Outcome | None = None
-        while not self.stopping:
+        while not self.stopping.is_set():
             action = user.next(last)
             if action is None:
                 return
             await self.clock.sleep(action.think_s)
-            while self.traffic.paused and not self.stopping:
+            while self.traffic.paused and not self.stopping.is_set():
                 await self.clock.sleep(_POLL_S)
-            if self.stopping:
+            if self.stopping.is_set():
                 return
             last = await self.caller.call(user.name, action)
 
@@ -224,12 +230,16 @@ class _CellRun:
         began_s = self.clock.now_s()
         while (waited_s := self.clock.now_s() - began_s) < GATE_LIMIT_S:
             everyone = all(self.caller.answered_by[group, agent] for group in self.groups for agent in self.job.agents)
-            kinds = all(self.caller.answered[kind] for kind in self.caller.tried)
-            if waited_s >= self.job.scenario.gate_s and everyone and kinds:
+            every_kind = all(self.caller.answered[kind] for kind in self.caller.tried)
+            if waited_s >= self.job.scenario.gate_s and everyone and every_kind:
                 break
             await self.clock.sleep(_POLL_S)
-        answered = {f"{group}/{agent}": n for (group, agent), n in sorted(self.caller.answered_by.items())}
-        self.recorder.point("gate", "runner", {"kinds": dict(self.caller.answered), "agents": answered})
+        answered: dict[str, Json] = {
+            f"{group}/{agent}": n for (group, agent), n in sorted(self.caller.answered_by.items())
+        }
+        kinds: dict[str, Json] = {kind: self.caller.answered[kind] for kind in sorted(self.caller.tried)}
+        agents: list[Json] = list(self.job.agents)
+        self.recorder.point("gate", "runner", {"kinds": kinds, "agents": agents, "answered": answered})
 
     async def _drive(self) -> None:
         """Every window of the plan on its own task, on one clock."""

@@ -77,8 +77,8 @@ class Window:
 
     def __post_init__(self) -> None:
         for name in ("start_s", "stop_s"):
-            value: object = getattr(self, name)
-            if isinstance(value, bool) or not (isinstance(value, int | float) and math.isfinite(value)):
+            value: Any = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise UsageError(f"window of {self.fault.kind!r}: {name} is {value!r}; allowed: a number of seconds")
             if not 0 <= value <= PLAN_LIMIT_S:
                 raise UsageError(f"window of {self.fault.kind!r}: {name} is {value!r}; allowed: 0 to {PLAN_LIMIT_S:g}")

@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 from harness.driving.recorder import Recorder
 
 _FRAMES = 6
-_OURS = ("/harness/driving/", "/harness/runner", "/asyncio/", "/psycopg_pool/")
+_OURS = ("/harness/driving/", "/harness/runner", "/harness/slot", "/asyncio/", "/psycopg_pool/")
 
 
 class GroupDatabase:

@@ -76,7 +76,14 @@ class DrivenRequest:
         return self._deadline_s
 
     async def __call__(self) -> Reply:
-        """Perform the request on the agent's graph as it stands."""
+        """Perform the request on the agent's graph as it stands.
+
+        A user who repeats a turn says so (the turn's id is the same), and a service that is told so does not send it
+        again but brings it to its end. What a strategy repeats within one call is its own business, and is sent
+        again.
+        """
+        if self._action.attempt > 1 and not self._attempts:
+            return await self.finish()
         return await self._attempt("send", self._send)
 
     async def finish(self) -> Reply:

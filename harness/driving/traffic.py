@@ -11,9 +11,13 @@ from harness.driving.group import Group
 
 
 class CellTraffic:
-    """Implements ``core.environment.Traffic``. Calls may begin and end on any thread."""
+    """Implements ``core.environment.Traffic``. Calls may begin and end on any thread.
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    ``behind_pooler``: the backends are a pooler's, so that a re-creation says nothing about them.
+    """
+
+    def __init__(self, groups: Sequence[Group], *, behind_pooler: bool = False) -> None:
+        self._behind_pooler = behind_pooler
         self._groups = {group.name: group for group in groups}
         self._lock = threading.Lock()
         self._open = 0
@@ -58,6 +62,7 @@ class CellTraffic:
                 "in_flight": self.in_flight(),
                 "waiters": self.waiters(group),
                 "saver_waiters": self.saver_waiters(group),
+                "behind_pooler": self._behind_pooler,
             }
         )
 

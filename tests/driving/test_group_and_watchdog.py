@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -262,7 +262,7 @@ async def test_a_dead_loop_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_the_sampler_writes_changes_and_failures() -> None:
     record, rows = recorder()
-    seen = iter([{"g0": (1,)}, {"g0": (1,)}, {"g0": (1, 2)}])
+    seen: Iterator[dict[str, tuple[int, ...]]] = iter([{"g0": (1,)}, {"g0": (1,)}, {"g0": (1, 2)}])
 
     def read() -> dict[str, tuple[int, ...]]:
         try:

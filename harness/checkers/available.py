@@ -1,0 +1,55 @@
+"""Every call is answered while the database can be used."""
+
+from __future__ import annotations
+
+from harness.checkers.flaws import Flaw, decide
+from harness.checkers.reading import Call, read
+from harness.core.facts import Facts
+from harness.core.history import History
+from harness.core.scenario import SLOW_FACTOR, Bounds
+from harness.core.verdict import Checker, Finding, Guarantee, Verdict
+
+#: Errors that a machine which stood still can bring about by itself.
+_OF_TIME = frozenset({"TimeoutError", "CancelledError", "QueryCanceled", "ConnectionTimeout", "PoolTimeout"})
+
+
+class Available(Checker):
+    """FAIL for a call that was not answered (refused, in doubt, failed) although it touched no window that makes the
+    database unusable, nor the recovery bound after one. Damage that leaves the database usable excuses nothing.
+
+    A call that touches none of those, but ends within three recovery bounds after such a window, is SLOW: how late
+    recovery may come is for ``recovers`` to judge, by the same factor. Where the whole process stood still
+    during a call, a timeout or a refusal decides nothing: INVALID.
+    """
+
+    guarantee = Guarantee.AVAILABLE
+
+    def check(self, history: History, facts: Facts, bounds: Bounds) -> Finding:
+        """See the class."""
+        reading = read(history)
+        excused = reading.damaged(bounds.recover_s, usable=False)
+        late = reading.damaged(bounds.recover_s * SLOW_FACTOR, usable=False)
+        flaws: list[Flaw] = []
+        judged = 0
+        for call in reading.calls:
+            end_s = reading.end_s if call.ended_s is None else call.ended_s
+            if excused.overlaps(call.began_s, end_s) or not reading.unanswered(call, bounds.deadline_s):
+                judged += call.status == "ok"
+                continue
+            judged += 1
+            verdict = Verdict.SLOW if late.overlaps(call.began_s, end_s) else Verdict.FAIL
+            words = f"not answered while the database was usable: {call} {call.outcome}"
+            if reading.host_stalls.overlaps(call.began_s, end_s) and (verdict is Verdict.SLOW or _of_time(call)):
+                verdict, words = Verdict.INVALID, f"the machine stood still while {call} {call.outcome}"
+            flaws.append(Flaw(verdict, words, call.rows))
+        if not judged:
+            flaws.append(Flaw(Verdict.INVALID, "no call was made while the database was usable"))
+        return decide(self.guarantee, flaws, f"all {judged:,} calls that had to be answered were answered")
+
+
+def _of_time(call: Call) -> bool:
+    if call.status in ("refused", "open") or call.end is None or call.end.error is None:
+        return True
+    error = call.end.error
+    names = {error.type, *error.classes, *(name for _, name, _ in error.links)}
+    return any(name.rpartition(".")[2] in _OF_TIME for name in names)

@@ -1,0 +1,248 @@
+"""One thread as its user saw it: what was promised, what was taken back, what every reply showed.
+
+The calls of a thread are played in the order of the history's rows. What remains in ``required`` at the end must be
+in the thread's state; ``lapses`` lists replies that already lacked something. The cost grows in a straight line with
+the length of the replies: one that only adds to what the last one showed is compared once and looked at where it is
+new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from harness.checkers.reading import Call
+
+
+class Lapse(NamedTuple):
+    """A reply that lacks a turn, or contradicts the reply before it.
+
+    ``code``: S1 (an acknowledged turn is missing), R2 (a turn in doubt was shown before and is gone), N1 (not an
+    extension of the last reply). ``since`` is the row that acknowledged or showed the turn.
+    """
+
+    code: str
+    turn: str
+    since: int
+    read: Call
+
+
+class Conversation:
+    """The promises of one thread. Feed it :meth:`began` and :meth:`ended` in the order of the rows.
+
+    ``required``: acknowledged turns that nobody took back -> the row that acknowledged them. ``answered``: those of
+    them whose answer was given, too. ``sent``: every id used on this thread -> the row of its first call.
+    ``excused``: turns that a fork or a delete may have dropped. ``shown_in_doubt``: turns that the last reply showed
+    although they were never acknowledged.
+    """
+
+    def __init__(self, thread: str) -> None:
+        self.thread = thread
+        self.required: dict[str, int] = {}
+        self.answered: dict[str, int] = {}
+        self.sent: dict[str, int] = {}
+        self.possible: set[str] = set()
+        self.failed: dict[str, Call] = {}
+        self.excused: set[str] = set()
+        self.lapses: list[Lapse] = []
+        self.sightings: dict[str, Call] = {}
+        self.doubled: list[tuple[str, Call]] = []
+        self.risen: list[tuple[str, Call]] = []
+        self.resumed_twice: list[tuple[str, Call]] = []
+        self.parked: tuple[str, ...] = ()
+        self.deleted: Call | None = None
+        self.buried: set[str] = set()
+        self.forks = 0
+        self.shown_in_doubt: set[str] = set()
+        self.shown_at = -1
+        self._shown: list[str] = []
+        self._known: set[str] = set()
+        self._unseen: list[tuple[str, int]] = []  # acknowledged since the last reply was looked at
+        self._live: dict[str, int] = {}  # required, and never missing in a reply yet
+        self._maybe_wiped = False
+        self._unburied: list[str] = []
+        self._buried_at = -1
+        self._armed: set[str] = set()
+        self._resumed: set[str] = set()
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def began(self, call: Call, target: str) -> None:
+        """A call was invoked; a fork or delete may act from now on."""
+        self.sent.setdefault(call.turn, call.invoke.index)
+        if call.kind == "restore" or call.status == "fail":
+            return
+        self.parked = ()
+        if call.kind == "delete":
+            self._wipe(call)
+            return
+        self.possible.add(call.turn)
+        self._unburied.append(call.turn)
+        self.buried.discard(call.turn)
+        self.deleted = None
+        if call.kind == "fork":
+            self.forks += 1
+            self._take_back(target)
+
+    def ended(self, call: Call, turns: list[str] | None, waiting: Sequence[str]) -> None:
+        """A call completed; ``turns`` is None if its reply did not say what the state holds."""
+        if call.status == "fail" and call.kind == "turn":
+            self.failed[call.turn] = call
+        if call.status != "ok" or call.end is None:
+            return
+        if call.kind == "fork":
+            self._take_back(_target(call))
+        if call.kind == "delete":
+            self.buried.update(self._unburied)
+            self._unburied.clear()
+            self._buried_at = call.end.index
+            self.deleted = call
+            self._show(call, [], set())
+            return
+        # A reply to a turn always shows the turn: an empty list there means that the strategy did not say.
+        if turns or (turns is not None and call.kind in ("restore", "fork")):
+            self._read(call, turns)
+        if call.kind in ("turn", "resume"):
+            self._acknowledge(call, waiting)
+
+    def _acknowledge(self, call: Call, waiting: Sequence[str]) -> None:
+        assert call.end is not None
+        turn, index = call.turn, call.end.index
+        if call.kind == "resume":
+            self._resume(call)
+        self._armed.update(waiting)
+        self.parked = tuple(waiting)
+        self.shown_in_doubt.discard(turn)
+        if self._maybe_wiped:
+            self.excused.add(turn)
+            return
+        self.excused.discard(turn)
+        if turn not in self.required:
+            self.required[turn] = self._live[turn] = index
+            self._unseen.append((turn, index))
+        if not waiting:
+            self.answered.setdefault(turn, index)
+
+    def _resume(self, call: Call) -> None:
+        for interrupt in filter(None, _target(call).split(",")):
+            if interrupt in self._resumed and interrupt not in self._armed:
+                self.resumed_twice.append((interrupt, call))
+            self._resumed.add(interrupt)
+            self._armed.discard(interrupt)
+
+    def _take_back(self, target: str) -> None:
+        """Excuse ``target``, every turn acknowledged after it, and those in doubt: a fork goes back to a checkpoint
+        that is finished.
+        """
+        since = self.required.get(target)
+        self.excused.add(target)
+        if since is not None:
+            dropped = []
+            for turn in reversed(self.required):
+                if self.required[turn] < since:
+                    break
+                dropped.append(turn)
+            self._excuse(dropped)
+        self.excused |= self.shown_in_doubt
+        self.shown_in_doubt = set()
+
+    def _wipe(self, call: Call) -> None:
+        """A delete that may act: everything so far is excused. One of unknown outcome may act at any later time."""
+        self._excuse(list(self.required))
+        self.excused |= self.shown_in_doubt
+        self.shown_in_doubt = set()
+        self._armed.clear()
+        if call.status != "ok":
+            self._maybe_wiped = True
+
+    def _excuse(self, turns: Sequence[str]) -> None:
+        for turn in turns:
+            del self.required[turn]
+            self.answered.pop(turn, None)
+            self._live.pop(turn, None)
+        self.excused.update(turns)
+
+    # -- replies --------------------------------------------------------------------------------------------------
+
+    def _read(self, call: Call, turns: list[str]) -> None:
+        shown = self._shown
+        if turns[: len(shown)] == shown:
+            self._extend(call, turns)
+        else:
+            self._rewrite(call, turns)
+
+    def _extend(self, call: Call, turns: list[str]) -> None:
+        """The usual case: the reply adds to the last one."""
+        began, known = call.invoke.index, self._known
+        for turn in turns[len(self._shown) :]:
+            if turn in known:
+                self.doubled.append((turn, call))
+            known.add(turn)
+            self._sight(turn, call)
+            if turn not in self.required and turn not in self.excused:
+                self.shown_in_doubt.add(turn)
+        later = []
+        for turn, since in self._unseen:
+            if since > began:
+                later.append((turn, since))
+            elif turn not in known and turn in self._live:
+                self._lack("S1", turn, since, call)
+        self._unseen = later
+        assert call.end is not None
+        self._shown, self.shown_at = turns, call.end.index
+
+    def _rewrite(self, call: Call, turns: list[str]) -> None:
+        """The reply contradicts the last one, rightly (a fork, a delete, replies side by side) or not."""
+        began, held = call.invoke.index, set(turns)
+        before = len(self.lapses)
+        for turn, since in list(self._live.items()):
+            if since < began and turn not in held:
+                self._lack("S1", turn, since, call)
+        self.doubled += [(turn, call) for turn in doubles(turns)]
+        for turn in turns:
+            self._sight(turn, call)
+        if began < self.shown_at or self._maybe_wiped:  # replies made side by side need not extend each other
+            return
+        gone = [turn for turn in self._shown if turn not in held and turn in self.shown_in_doubt]
+        self.lapses += [Lapse("R2", turn, self.shown_at, call) for turn in gone]
+        if len(self.lapses) == before:
+            old = [turn for turn in self._shown if turn not in self.excused]
+            new = [turn for turn in turns if turn not in self.excused]
+            if new[: len(old)] != old:
+                odd = next((a for a, b in zip(old, new, strict=False) if a != b), old[-1])
+                self.lapses.append(Lapse("N1", odd, self.shown_at, call))
+        self._unseen = [(turn, since) for turn, since in self._unseen if since > began]
+        self._show(call, turns, held)
+
+    def _show(self, call: Call, turns: list[str], held: set[str]) -> None:
+        assert call.end is not None
+        self._shown, self._known, self.shown_at = turns, held, call.end.index
+        self.shown_in_doubt = {turn for turn in held if turn not in self.required and turn not in self.excused}
+
+    def _lack(self, code: str, turn: str, since: int, call: Call) -> None:
+        del self._live[turn]
+        self.lapses.append(Lapse(code, turn, since, call))
+
+    def _sight(self, turn: str, call: Call) -> None:
+        self.sightings.setdefault(turn, call)
+        if turn in self.buried and call.invoke.index > self._buried_at:
+            self.risen.append((turn, call))
+
+
+def doubles(items: Sequence[str]) -> list[str]:
+    """What stands there again, in order; once for each time that it is one too many."""
+    seen: set[str] = set()
+    found: list[str] = []
+    if len(set(items)) == len(items):
+        return found
+    for item in items:
+        if item in seen:
+            found.append(item)
+        seen.add(item)
+    return found
+
+
+def _target(call: Call) -> str:
+    target = call.invoke.value.get("target")
+    return target if isinstance(target, str) else ""

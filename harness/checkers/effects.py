@@ -1,0 +1,169 @@
+"""Whether a window was seen to act on this cell's own traffic: each kind of effect has its own proof.
+
+A fault that was installed and removed, but that nobody felt, proves nothing about the strategy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from harness.checkers.reading import Damage, Reading, number
+from harness.core.fault import Effect
+
+#: An operation stalled if it took longer than this, and than so many times the gate's 95th percentile of its kind.
+STALLED_S = 0.25
+STALLED_FACTOR = 3.0
+#: At least this share of the configured delay must be seen, at this quantile of the window's saver calls.
+DELAY_SHARE = 0.8
+DELAY_QUANTILE = 0.9
+#: An ordered re-creation must meet this many calls in flight, and a queue.
+RECREATED_UNDER = 3
+#: How long after a window a connection from before may take to be seen gone, in seconds.
+RENEWED_WITHIN_S = 5.0
+
+
+class Timed(NamedTuple):
+    """One operation on the database's path; ``ended_s`` is the history's end if it never completed."""
+
+    f: str
+    began_s: float
+    ended_s: float
+    bad: bool
+    saver: bool
+
+
+def unseen(damage: Damage, reading: Reading) -> str | None:
+    """Why the window cannot be said to have acted; None if its effect was seen."""
+    judge = _EFFECTS.get(damage.effect)
+    if judge is None:
+        return f"names no effect that could be looked for ({damage.effect or 'none'!r})"
+    return judge(damage, reading)
+
+
+def operations(reading: Reading) -> Iterator[Timed]:
+    """Calls of users and of savers."""
+    for call in reading.calls:
+        ended_s = reading.end_s if call.ended_s is None else call.ended_s
+        yield Timed(call.kind, call.began_s, ended_s, call.status != "ok", False)
+    for saver in reading.saver_calls:
+        ended_s = reading.end_s if saver.ended_s is None else saver.ended_s
+        bad = saver.end is None or saver.end.error is not None
+        yield Timed(saver.f, saver.began_s, ended_s, bad, True)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value with at least ``share`` of all at or below it; 0 of none."""
+    ordered = sorted(values)
+    if not ordered:
+        return 0.0
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def _gate(reading: Reading) -> dict[str, list[float]]:
+    """Durations of what ended well before the first window, by kind, in seconds."""
+    took: defaultdict[str, list[float]] = defaultdict(list)
+    for op in operations(reading):
+        if op.ended_s <= reading.gate_end_s and not op.bad:
+            took[op.f].append(op.ended_s - op.began_s)
+    return took
+
+
+def _within(damage: Damage, reading: Reading) -> list[Timed]:
+    return [op for op in operations(reading) if op.began_s <= damage.ended_s and op.ended_s >= damage.began_s]
+
+
+def _disturbs(damage: Damage, reading: Reading) -> str | None:
+    within = _within(damage, reading)
+    if any(op.bad for op in within):
+        return None
+    gate = _gate(reading)
+    usual = {f: max(STALLED_S, STALLED_FACTOR * quantile(took, 0.95)) for f, took in gate.items()}
+    if any(op.ended_s - op.began_s > usual.get(op.f, STALLED_S) for op in within):
+        return None
+    return f"disturbed nobody: {len(within)} calls and saver calls met it, none failed or stalled"
+
+
+def _delays(damage: Damage, reading: Reading) -> str | None:
+    gate = _gate(reading)
+    usual = {f: quantile(took, 0.5) for f, took in gate.items()}
+    # Queries that began before the damage stood were not all delayed by it; those that began inside it were.
+    late = [
+        op.ended_s - op.began_s - usual.get(op.f, 0.0)
+        for op in _within(damage, reading)
+        if op.saver and op.began_s >= damage.began_s
+    ]
+    if not late:
+        return "delayed nobody: no saver call began inside it"
+    seen_ms, least_ms = quantile(late, DELAY_QUANTILE) * 1000, DELAY_SHARE * damage.delay_ms
+    if seen_ms >= least_ms and damage.delay_ms > 0:
+        return None
+    return (
+        f"delayed saver calls by {seen_ms:.0f} ms (90th percentile of {len(late)}), at least {least_ms:.0f} ms are due"
+    )
+
+
+def _renews(damage: Damage, reading: Reading) -> str | None:
+    before = reading.sample_at(damage.began_s)
+    if before is None or not any((before.backends or {}).values()):
+        return "renewed nothing: no backend was seen before it"
+    for sample in reading.samples:
+        if damage.began_s < sample.time_s <= damage.ended_s + RENEWED_WITHIN_S and sample.backends is not None:
+            for group, pids in (before.backends or {}).items():
+                if pids - sample.backends.get(group, frozenset()):
+                    return None
+    return "renewed nothing: every backend from before it was still there afterwards"
+
+
+def _lingers(damage: Damage, reading: Reading) -> str | None:
+    gate, within = 0, 0
+    for sample in reading.samples:
+        count = sum(len(pids) for pids in (sample.backends or {}).values())
+        if sample.time_s <= reading.gate_end_s:
+            gate = max(gate, count)
+        elif damage.began_s <= sample.time_s <= damage.ended_s:
+            within = max(within, count)
+    if within > gate:
+        return None
+    return f"no connection lingered: at most {within} backends stood in it, {gate} in the gate"
+
+
+def _recreates(damage: Damage, reading: Reading) -> str | None:
+    orders = [
+        op.value
+        for op, _ in reading.pairs("recreate")
+        if op.value.get("ordered") is True and damage.began_s <= op.time_s <= damage.ended_s
+    ]
+    if not orders:
+        return "ordered no re-creation"
+    for value in orders:
+        queued = number(value, "waiters") >= 1 or number(value, "saver_waiters") >= 1
+        if number(value, "in_flight") >= RECREATED_UNDER and queued:
+            return None
+    best = max(number(value, "in_flight") for value in orders)
+    return f"ordered re-creations at a harmless moment: {best:.0f} calls in flight at most, or nobody queued"
+
+
+def _checks(damage: Damage, reading: Reading) -> str | None:
+    edges: list[tuple[float, int]] = []
+    for op, end in reading.pairs("ensure_healthy"):
+        if damage.began_s <= op.time_s <= damage.ended_s:
+            edges += [(op.time_s, 1), (reading.end_s if end is None else end.time_s, -1)]
+    now = most = 0
+    for _, step in sorted(edges, key=lambda edge: (edge[0], -edge[1])):
+        now += step
+        most = max(most, now)
+    due = number(damage.fault, "callers", 2.0)
+    return None if most >= due else f"{most} health checks ran side by side, {due:.0f} are due"
+
+
+_EFFECTS: dict[str, Callable[[Damage, Reading], str | None]] = {
+    Effect.DISTURBS: _disturbs,
+    Effect.DELAYS: _delays,
+    Effect.RENEWS: _renews,
+    Effect.LINGERS: _lingers,
+    Effect.RECREATES: _recreates,
+    Effect.CHECKS: _checks,
+}

@@ -1,0 +1,378 @@
+"""What a history says, read once for all checkers: calls with their outcomes, windows of damage, stalls, samples.
+
+A history may hold anything that its loader accepted, so every value is taken through :func:`text`, :func:`number` or
+:func:`strings`, which give an empty answer instead of raising. All times are seconds on the cell's clock; what comes
+before what is decided by the rows' indexes, never by times.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+from harness.checkers.conversations import Conversation
+from harness.core.history import CALLS, History, Op, OpType
+from harness.core.verdict import Json
+
+#: Saver calls that read or write the state of a thread.
+SAVER_CALLS = ("aget_tuple", "aput", "aput_writes", "adelete_thread", "alist")
+_DRIVING_ENDS = ("converged", "unconverged", "quiet", "final_reads", "teardown", "end")
+
+
+def text(value: Mapping[str, Json], key: str) -> str:
+    """``value[key]`` if it is a string, else empty."""
+    found = value.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def number(value: Mapping[str, Json], key: str, default: float = 0.0) -> float:
+    """``value[key]`` if it is a finite number, else ``default``."""
+    found = value.get(key)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return default
+    return float(found) if -1e300 < found < 1e300 else default
+
+
+def strings(value: Mapping[str, Json], key: str) -> list[str]:
+    """``value[key]`` if it is a list, without what is no string in it; else an empty list."""
+    found = value.get(key)
+    if not isinstance(found, list):
+        return []
+    if set(map(type, found)) <= {str}:
+        return found  # type: ignore[return-value]
+    return [item for item in found if isinstance(item, str)]
+
+
+class Call(NamedTuple):
+    """One call of a user. ``status``: ok, refused, fail, info, or open if it never completed."""
+
+    kind: str
+    user: str
+    group: str
+    agent: str
+    thread: str
+    turn: str
+    began_s: float
+    ended_s: float | None
+    status: str
+    invoke: Op
+    end: Op | None
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The indexes of its rows."""
+        return (self.invoke.index,) if self.end is None else (self.invoke.index, self.end.index)
+
+    def deadline_s(self, default: float) -> float:
+        """Seconds that it was given; ``default`` if its row does not say."""
+        return number(self.invoke.value, "deadline_s", default)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.turn} of {self.user} on {self.group}/{self.agent} at {self.began_s:.3f} s"
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in words."""
+        if self.status == "refused" and self.end is not None:
+            return f"was refused ({text(self.end.value, 'code') or 'no code'})"
+        if self.status == "open":
+            return "never ended"
+        error = self.end.error if self.end is not None else None
+        if error is not None:
+            return f"ended in {error.type}: {error.message[:200]}"
+        return "was answered" if self.status == "ok" else f"ended as {self.status} without an error"
+
+
+class SaverCall(NamedTuple):
+    """One call of a recording saver; ``ended_s`` is None if it never completed."""
+
+    f: str
+    replica: str
+    thread: str
+    turn: str
+    parent: int | None
+    began_s: float
+    ended_s: float | None
+    invoke: Op
+    end: Op | None
+
+
+class Damage(NamedTuple):
+    """One window, from its ``fault`` invocation to its ``heal`` ok (to the end of the history, if there is none)."""
+
+    number: int
+    kind: str
+    began_s: float
+    ended_s: float
+    installed: bool
+    healed: bool
+    usable: bool
+    effect: str
+    delay_ms: float
+    holds_connections: bool
+    needs_in_flight: float
+    in_flight: float
+    fault: Mapping[str, Json]
+    row: int
+
+    def __str__(self) -> str:
+        return f"window {self.number} ({self.kind}, {self.began_s:.2f} to {self.ended_s:.2f} s)"
+
+
+class Sample(NamedTuple):
+    """The client backends of every group at ``time_s``, by pid; None if the sample failed."""
+
+    time_s: float
+    backends: Mapping[str, frozenset[int]] | None
+    row: int
+
+
+class Spans:
+    """Intervals of time, merged, so that asking costs the logarithm of their number."""
+
+    def __init__(self, spans: Iterable[tuple[float, float]]) -> None:
+        self._starts: list[float] = []
+        self._ends: list[float] = []
+        for start, end in sorted(spans):
+            if self._ends and start <= self._ends[-1]:
+                self._ends[-1] = max(self._ends[-1], end)
+            else:
+                self._starts.append(start)
+                self._ends.append(end)
+
+    def __iter__(self) -> Iterator[tuple[float, float]]:
+        return iter(zip(self._starts, self._ends, strict=True))
+
+    def overlaps(self, start: float, end: float) -> bool:
+        """True if any of them touches start..end."""
+        at = bisect_right(self._starts, end) - 1
+        return at >= 0 and self._ends[at] >= start
+
+    def free(self, start: float, end: float) -> Iterator[tuple[float, float]]:
+        """The parts of start..end that none of them covers, in order."""
+        for since, until in self:
+            if start < since and start < end:
+                yield start, min(since, end)
+            start = max(start, until)
+        if start < end:
+            yield start, end
+
+    def covered_s(self, start: float, end: float) -> float:
+        """How much of start..end they cover, in seconds."""
+        at, covered = bisect_right(self._starts, end) - 1, 0.0
+        while at >= 0 and self._ends[at] > start:
+            covered += min(end, self._ends[at]) - max(start, self._starts[at])
+            at -= 1
+        return covered
+
+
+class Reading:
+    """One history, grouped; what is expensive is worked out when first asked for."""
+
+    def __init__(self, history: History) -> None:
+        invokes: defaultdict[str, list[Op]] = defaultdict(list)
+        points: defaultdict[str, list[Op]] = defaultdict(list)
+        ends: dict[int, Op] = {}
+        for op in history:
+            if op.type is OpType.INVOKE:
+                invokes[op.f].append(op)
+            elif op.call is None:
+                points[op.f].append(op)
+            else:
+                ends[op.call] = op
+        self.torn = history.torn
+        self.end_s = max((op.time_s for op in history[-1:]), default=0.0)
+        self._invokes, self._points, self._ends = invokes, points, ends
+
+    def pairs(self, f: str) -> Iterator[tuple[Op, Op | None]]:
+        """(invocation, completion or None) of every operation ``f``, in the order of invocation."""
+        for op in self._invokes.get(f, ()):
+            end = None if op.call is None else self._ends.get(op.call)
+            yield op, end if end is not None and end.f == f else None
+
+    def points(self, f: str) -> list[Op]:
+        """Rows ``f`` that belong to no call."""
+        return self._points.get(f, [])
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """Every call of a user, in the order of invocation."""
+        found = [self._call(op, end) for kind in CALLS for op, end in self.pairs(kind)]
+        return tuple(sorted(found, key=lambda call: call.invoke.index))
+
+    @staticmethod
+    def _call(op: Op, end: Op | None) -> Call:
+        value = op.value
+        status = "open" if end is None else end.type.value
+        if end is not None and status == "info" and end.value.get("refused") is True:
+            status = "refused"
+        return Call(
+            op.f,
+            op.process,
+            text(value, "group"),
+            text(value, "agent"),
+            text(value, "thread"),
+            text(value, "turn"),
+            op.time_s,
+            None if end is None else end.time_s,
+            status,
+            op,
+            end,
+        )
+
+    @cached_property
+    def call_numbers(self) -> dict[int, Call]:
+        """Calls of users by their number."""
+        return {call.invoke.call: call for call in self.calls if call.invoke.call is not None}
+
+    def unanswered(self, call: Call, deadline_s: float) -> bool:
+        """True if the call did not get its answer. One that the end of the history cut off before its deadline (the
+        given one, if its row does not say) might still have.
+        """
+        if call.status == "open":
+            return self.end_s > call.began_s + call.deadline_s(deadline_s)
+        return call.status != "ok"
+
+    @cached_property
+    def saver_calls(self) -> tuple[SaverCall, ...]:
+        """Every call of a recording saver, by kind and then in the order of invocation."""
+        return tuple(self._saver_call(f, op, end) for f in SAVER_CALLS for op, end in self.pairs(f))
+
+    @staticmethod
+    def _saver_call(f: str, op: Op, end: Op | None) -> SaverCall:
+        parent = op.value.get("parent")
+        return SaverCall(
+            f,
+            op.process,
+            text(op.value, "thread"),
+            text(op.value, "turn"),
+            parent if isinstance(parent, int) and not isinstance(parent, bool) else None,
+            op.time_s,
+            None if end is None else end.time_s,
+            op,
+            end,
+        )
+
+    @cached_property
+    def conversations(self) -> dict[str, Conversation]:
+        """Every thread that the workload used, its calls played in the order of the history's rows."""
+        events = [(call.invoke.index, call, False) for call in self.calls]
+        events += [(call.end.index, call, True) for call in self.calls if call.end is not None]
+        events.sort(key=lambda event: event[0])
+        threads: dict[str, Conversation] = {}
+        for _, call, ended in events:
+            thread = threads.get(call.thread)
+            if thread is None:
+                thread = threads[call.thread] = Conversation(call.thread)
+            if ended:
+                assert call.end is not None
+                value = call.end.value
+                turns = strings(value, "turns") if isinstance(value.get("turns"), list) else None
+                thread.ended(call, turns, strings(value, "waiting") if "waiting" in value else ())
+            else:
+                thread.began(call, text(call.invoke.value, "target"))
+        return threads
+
+    # -- phases, windows, stalls ----------------------------------------------------------------------------------
+
+    @cached_property
+    def phases(self) -> dict[str, float]:
+        """When each phase first began."""
+        found: dict[str, float] = {}
+        for op in self.points("phase"):
+            found.setdefault(text(op.value, "name"), op.time_s)
+        return found
+
+    @cached_property
+    def gate_end_s(self) -> float:
+        """Until when there was load without faults: phase ``drive``, else the first window, else the end."""
+        began = [damage.began_s for damage in self.damages]
+        return self.phases.get("drive", min(began, default=self.end_s))
+
+    @cached_property
+    def driving_end_s(self) -> float:
+        """When users were no longer asked to call."""
+        return min((self.phases[name] for name in _DRIVING_ENDS if name in self.phases), default=self.end_s)
+
+    @cached_property
+    def damages(self) -> tuple[Damage, ...]:
+        """Every window, in the order in which they began."""
+        installed = {self._window(op) for op, end in self.pairs("fault") if end is not None and end.type is OpType.OK}
+        healed = {
+            self._window(op): end.time_s for op, end in self.pairs("heal") if end is not None and end.type is OpType.OK
+        }
+        found = []
+        for op, _ in self.pairs("fault"):
+            value, window = op.value, self._window(op)
+            fault = value.get("fault")
+            found.append(
+                Damage(
+                    number=window,
+                    kind=text(value, "kind") or "unnamed fault",
+                    began_s=op.time_s,
+                    ended_s=healed.get(window, self.end_s),
+                    installed=window in installed,
+                    healed=window in healed,
+                    usable=value.get("usable") is True,
+                    effect=text(value, "effect"),
+                    delay_ms=number(value, "delay_ms"),
+                    holds_connections=value.get("holds_connections") is True,
+                    needs_in_flight=number(value, "needs_in_flight"),
+                    in_flight=number(value, "in_flight"),
+                    fault=fault if isinstance(fault, dict) else {},
+                    row=op.index,
+                )
+            )
+        return tuple(found)
+
+    @staticmethod
+    def _window(op: Op) -> int:
+        return int(number(op.value, "window", -1.0))
+
+    @cached_property
+    def healed_s(self) -> float | None:
+        """The end of the last window; None without windows."""
+        return max((damage.ended_s for damage in self.damages), default=None)
+
+    def damaged(self, after_s: float, *, usable: bool) -> Spans:
+        """The windows, each ``after_s`` longer; those that leave the database usable only if ``usable``."""
+        return Spans((d.began_s, d.ended_s + after_s) for d in self.damages if usable or not d.usable)
+
+    @cached_property
+    def host_stalls(self) -> Spans:
+        """When the whole process was not run."""
+        stalls = ((op.time_s, number(op.value, "seconds")) for op in self.points("stall") if op.value.get("host"))
+        return Spans((time_s - seconds, time_s) for time_s, seconds in stalls)
+
+    # -- what the database showed ---------------------------------------------------------------------------------
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """The sampler's rows; each holds until the next."""
+        return tuple(Sample(op.time_s, _backends(op.value), op.index) for op in self.points("connections"))
+
+    def sample_at(self, time_s: float) -> Sample | None:
+        """The last sample at or before ``time_s``; None if there is none, or it failed."""
+        at = bisect_right(self.samples, time_s, key=lambda sample: sample.time_s) - 1
+        return self.samples[at] if at >= 0 and self.samples[at].backends is not None else None
+
+
+def _backends(value: Mapping[str, Json]) -> dict[str, frozenset[int]] | None:
+    groups = value.get("backends")
+    if not isinstance(groups, dict):
+        return None
+    return {
+        group: frozenset(pid for pid in pids if isinstance(pid, int)) if isinstance(pids, list) else frozenset()
+        for group, pids in groups.items()
+    }
+
+
+@lru_cache(maxsize=1)
+def read(history: History) -> Reading:
+    """The reading of ``history``; all checkers of one cell share it."""
+    return Reading(history)

@@ -1,0 +1,21 @@
+"""The real clock: seconds since a cell began."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+
+class RealClock:
+    """Monotonic time since construction; the wall clock may jump, this never does."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def now_s(self) -> float:
+        """Seconds since construction. May be called from any thread."""
+        return time.monotonic() - self._start
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the running loop."""
+        await asyncio.sleep(seconds)

@@ -1,0 +1,165 @@
+"""The servers as child processes of this one, on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.core.environment import Capability, Endpoint, Note
+from harness.core.errors import ComponentError, MissingComponent
+from harness.environments.accounts import Account, server_account
+from harness.environments.components import Component, find_pgbouncer, find_postgres, find_toxiproxy
+from harness.environments.leases import RunFolder
+from harness.environments.pgbouncer import PgBouncer, console_clients, start_pgbouncer
+from harness.environments.ports import LOOPBACK, ReservedPort
+from harness.environments.postgres import PostgresServer, start_postgres
+from harness.environments.reach import within_reach
+from harness.environments.servers import Listener, Pooler
+from harness.environments.toxiproxy_server import ToxiproxyServer, start_toxiproxy
+
+POOLERS = frozenset({Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION})
+
+
+def no_tls() -> MissingComponent:
+    """Why POSTGRES_TLS is not offered."""
+    return MissingComponent(
+        "connections here never use TLS: the default Postgres build has none", "leave out what needs TLS"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPooler:
+    """A PgBouncer child process."""
+
+    pooler: PgBouncer
+
+    @property
+    def upstream(self) -> str:
+        return f"{LOOPBACK}:{self.pooler.server.port.number}"
+
+    @property
+    def log(self) -> Path:
+        return self.pooler.server.child.log
+
+    def clients(self) -> dict[str, int]:
+        return console_clients(self.pooler.console)
+
+    def alive(self) -> bool:
+        return self.pooler.server.child.alive()
+
+    def stop(self) -> None:
+        self.pooler.stop()
+
+
+class LocalServers:
+    """Implements ``Servers`` with child processes; made by ``start_local``."""
+
+    def __init__(self, run: RunFolder, account: Account, missing: Mapping[Capability, MissingComponent]) -> None:
+        self.missing = missing
+        self.components: tuple[Component, ...] = ()
+        self._run = run
+        self._account = account
+        self._pgbouncer: Component | None = None
+        self._postgres: PostgresServer | None = None
+        self._toxiproxy: ToxiproxyServer | None = None
+
+    def start(self, postgres: Component, toxiproxy: Component, pgbouncer: Component | None) -> None:
+        """Start both servers; each is stopped again by ``stop``, whatever happened here."""
+        self.components = tuple(c for c in (postgres, toxiproxy, pgbouncer) if c is not None)
+        self._toxiproxy = start_toxiproxy(self._within_reach(toxiproxy), self._run, self._account)
+        self._postgres = start_postgres(self._within_reach(postgres), self._run, self._account)
+        self._pgbouncer = self._within_reach(pgbouncer) if pgbouncer else None
+
+    def _within_reach(self, component: Component) -> Component:
+        return within_reach(component, self._run, self._account)
+
+    @property
+    def admin(self) -> Endpoint:
+        assert self._postgres is not None
+        return self._postgres.admin
+
+    @property
+    def agent_password(self) -> str:
+        assert self._postgres is not None
+        return self._postgres.agent_password
+
+    @property
+    def api(self) -> tuple[str, int]:
+        assert self._toxiproxy is not None
+        return self._toxiproxy.api
+
+    @property
+    def upstream(self) -> str:
+        return f"{self.admin.host}:{self.admin.port}"
+
+    @property
+    def folder(self) -> Path:
+        return self._run.path
+
+    @property
+    def logs(self) -> Mapping[str, Path]:
+        running = {"postgres": self._postgres, "toxiproxy": self._toxiproxy}
+        return {name: server.child.log for name, server in running.items() if server is not None}
+
+    def listener(self) -> Listener:
+        port = ReservedPort()
+        return Listener(f"{LOOPBACK}:{port.number}", LOOPBACK, port.number, port)
+
+    def start_pooler(self, mode: str, database: Endpoint, cell: str) -> Pooler:
+        assert self._pgbouncer is not None
+        folder = self._run.path / cell
+        folder.mkdir(mode=0o755)
+        folder.chmod(0o755)
+        return LocalPooler(
+            start_pgbouncer(self._pgbouncer, mode, database, self.admin, folder, self._run, self._account)
+        )
+
+    def collect_logs(self) -> None:
+        """Nothing to do: they write their files themselves."""
+
+    def dead(self) -> tuple[str, ...]:
+        running = (self._postgres, self._toxiproxy)
+        return tuple(server.child.name for server in running if server is not None and not server.child.alive())
+
+    def stop(self) -> None:
+        problems: list[ComponentError] = []
+        for server in (self._toxiproxy, self._postgres):
+            try:
+                if server is not None:
+                    server.stop()
+            except ComponentError as error:
+                problems.append(error)
+        self._run.remove()
+        if problems:
+            raise problems[0]
+
+
+def start_local(needs: frozenset[Capability], note: Note) -> LocalServers:
+    """Find the components and start Postgres and Toxiproxy. Raises MissingComponent or ComponentError."""
+    postgres = find_postgres()
+    toxiproxy = find_toxiproxy(note)
+    missing: dict[Capability, MissingComponent] = {Capability.POSTGRES_TLS: no_tls()}
+    pgbouncer = _pgbouncer_if_wanted(needs, missing, lambda: find_pgbouncer(note))
+    servers = LocalServers(RunFolder.create(), server_account(), missing)
+    try:
+        servers.start(postgres, toxiproxy, pgbouncer)
+    except BaseException:
+        servers.stop()
+        raise
+    return servers
+
+
+def _pgbouncer_if_wanted(
+    needs: frozenset[Capability], missing: dict[Capability, MissingComponent], find: Callable[[], Component]
+) -> Component | None:
+    reason = MissingComponent("PgBouncer was not asked for when this stack was opened", "name it in needs")
+    if needs & POOLERS:
+        try:
+            return find()
+        except MissingComponent as error:
+            reason = error
+        except ComponentError as error:
+            reason = MissingComponent(str(error), "set POOLPROOF_PGBOUNCER to a PgBouncer that runs here")
+    missing.update(dict.fromkeys(POOLERS, reason))
+    return None

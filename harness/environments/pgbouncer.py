@@ -1,0 +1,132 @@
+"""PgBouncer: one process per cell, between Toxiproxy and Postgres.
+
+It starts in some 14 ms, so each cell gets one of its own, with its own users, pool and log. Two of its defaults would
+decide a cell's outcome by themselves: after a failed login it waits 15 s before it tries the server again, and clients
+queue for 120 s; both are set to what a service that wants to live would set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from harness.core.environment import Capability, Endpoint
+from harness.core.errors import ComponentError
+from harness.environments.accounts import Account
+from harness.environments.components import Component
+from harness.environments.leases import RunFolder
+from harness.environments.listening import Listening, start_listening
+from harness.environments.ports import LOOPBACK
+from harness.environments.postgres import ADMIN_NAME, CONNECT_OPTIONS
+from harness.environments.processes import Child, start
+from harness.environments.toxiproxy_server import answers
+
+POOL_MODES = {Capability.PGBOUNCER_SESSION: "session", Capability.PGBOUNCER_TRANSACTION: "transaction"}
+CONSOLE = "pgbouncer"
+
+_START_LIMIT_S = 10.0
+_STOP_LIMIT_S = 0.5  # it keeps nothing; newer ones wait on SIGTERM for their clients to leave
+
+
+def configuration(mode: str, database: Endpoint, admin: Endpoint, *, listen: str, port: int, users: str) -> str:
+    """The ini file. ``database`` and ``admin`` are as PgBouncer reaches them; ``users`` is the auth file's path."""
+    return f"""\
+[databases]
+{database.dbname} = host={database.host} port={database.port} dbname={database.dbname}
+
+[pgbouncer]
+listen_addr = {listen}
+listen_port = {port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {users}
+admin_users = {admin.user}
+pool_mode = {mode}
+; a session holds its server connection for as long as the client stays: room for every client of two groups
+default_pool_size = {20 if mode == "transaction" else 60}
+max_client_conn = 500
+; the default of 15 s makes every outage at least that long
+server_login_retry = 1
+server_connect_timeout = 3
+; the default of 120 s would turn a black hole into a hang
+query_wait_timeout = 6
+server_check_delay = 0
+server_lifetime = 600
+ignore_startup_parameters = extra_float_digits,options
+; each is needed to know whose a connection is
+application_name_add_host = 0
+tcp_keepalive = 1
+log_connections = 0
+log_disconnections = 0
+stats_period = 3600
+"""
+
+
+def users_file(*endpoints: Endpoint) -> str:
+    """The auth file's text: one quoted user and password a line."""
+    return "".join(f'"{endpoint.user}" "{endpoint.password}"\n' for endpoint in endpoints)
+
+
+@dataclass(frozen=True, slots=True)
+class PgBouncer:
+    """A running PgBouncer. ``console`` is its admin console."""
+
+    server: Listening
+    console: Endpoint
+
+    def stop(self) -> None:
+        """Stop it at once, with every connection through it; bounded."""
+        self.server.stop(_STOP_LIMIT_S)
+
+
+def console_clients(console: Endpoint) -> dict[str, int]:
+    """SHOW CLIENTS, counted by application_name; the console's own connection is left out."""
+    try:
+        with contextlib.closing(
+            psycopg.connect(
+                console.conninfo(application_name=ADMIN_NAME), autocommit=True, cursor_factory=psycopg.ClientCursor
+            )
+        ) as connection:
+            cursor = connection.execute("SHOW CLIENTS")
+            names = [column.name for column in cursor.description or ()]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    except psycopg.Error as error:
+        raise ComponentError(f"PgBouncer's console does not answer: {error}") from error
+    counts: dict[str, int] = {}
+    for row in rows:
+        if row["database"] != CONSOLE:
+            name = str(row.get("application_name") or "")
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def start_pgbouncer(
+    binary: Component, mode: str, database: Endpoint, admin: Endpoint, folder: Path, run: RunFolder, account: Account
+) -> PgBouncer:
+    """Start one in ``folder``, which we made. Blocks for some 20 ms. Raises ComponentError when it does not come up."""
+    users, ini = folder / "users.txt", folder / "pgbouncer.ini"
+    users.touch(mode=0o600)
+    users.write_text(users_file(database, admin))
+    ini.touch(mode=0o600)
+    account.own(users, ini)
+
+    def start_on(port: int) -> Child:
+        ini.write_text(configuration(mode, database, admin, listen=LOOPBACK, port=port, users=str(users)))
+        child = start(
+            "PgBouncer",
+            [str(binary.path), str(ini)],
+            log=folder / "pgbouncer.log",
+            cwd=folder,
+            account=account,
+            environment=binary.environment(),
+        )
+        run.record(child)
+        return child
+
+    server = start_listening(start_on, lambda _, port: answers(LOOPBACK, port), limit_s=_START_LIMIT_S)
+    return PgBouncer(
+        server, Endpoint(LOOPBACK, server.port.number, CONSOLE, admin.user, admin.password, CONNECT_OPTIONS)
+    )

@@ -1,0 +1,108 @@
+"""What a provisioner (``local``, ``containers``) hands to ``Stack``: running servers, and how to reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.core.environment import Capability, Endpoint
+from harness.core.errors import MissingComponent
+from harness.environments.components import Component
+from harness.environments.ports import ReservedPort
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where a proxy listens: ``listen`` in Toxiproxy's own words, ``host`` and ``port`` as agents reach it."""
+
+    listen: str
+    host: str
+    port: int
+    reserved: ReservedPort | None = None
+
+    def release(self) -> None:
+        """Give the port back, once the proxy is gone."""
+        if self.reserved is not None:
+            self.reserved.release()
+
+
+class Pooler(Protocol):
+    """A running PgBouncer of one cell."""
+
+    @property
+    def upstream(self) -> str:
+        """``host:port`` as Toxiproxy reaches it."""
+        ...
+
+    @property
+    def log(self) -> Path: ...
+
+    def clients(self) -> dict[str, int]:
+        """Connections of clients, by application_name. Blocking, bounded. Raises ComponentError."""
+        ...
+
+    def alive(self) -> bool: ...
+
+    def stop(self) -> None:
+        """Bounded; idempotent."""
+        ...
+
+
+class Servers(Protocol):
+    """One Postgres and one Toxiproxy, both running. Holds no open connection, so that it survives a fork."""
+
+    @property
+    def components(self) -> tuple[Component, ...]: ...
+
+    @property
+    def missing(self) -> Mapping[Capability, MissingComponent]:
+        """What cannot be offered, and why."""
+        ...
+
+    @property
+    def admin(self) -> Endpoint:
+        """The superuser's way to the database ``postgres``."""
+        ...
+
+    @property
+    def agent_password(self) -> str: ...
+
+    @property
+    def api(self) -> tuple[str, int]:
+        """Toxiproxy's API, as we reach it."""
+        ...
+
+    @property
+    def upstream(self) -> str:
+        """Postgres as Toxiproxy reaches it, ``host:port``."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: logs, pids, configuration."""
+        ...
+
+    @property
+    def logs(self) -> Mapping[str, Path]: ...
+
+    def listener(self) -> Listener:
+        """A place for one more proxy to listen. Raises ComponentError when there is none left."""
+        ...
+
+    def start_pooler(self, mode: str, database: Endpoint, cell: str) -> Pooler:
+        """A PgBouncer for one cell; ``database`` is the agents' endpoint straight to Postgres. Main thread only."""
+        ...
+
+    def collect_logs(self) -> None:
+        """Bring the files of ``logs`` up to date, where the servers do not write them themselves."""
+        ...
+
+    def dead(self) -> tuple[str, ...]:
+        """Names of servers that no longer run."""
+        ...
+
+    def stop(self) -> None:
+        """Stop all and remove what they left. Bounded; idempotent; the owner's process only."""
+        ...

@@ -1,0 +1,241 @@
+"""From a cell's records to its verdict: every checker is asked, the findings are merged, the numbers are added.
+
+Everything here is pure and needs only what lies in the cell's folder, so old cells can be judged again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from harness.checkers import ALL
+from harness.checkers.measures import measure
+from harness.checkers.reading import read, text
+from harness.checkers.timeline import timeline
+from harness.core.cell import CellSpec
+from harness.core.errors import UsageError
+from harness.core.facts import Facts
+from harness.core.history import History, Op
+from harness.core.record import CellResult, Mark, Timeline
+from harness.core.scenario import Bounds
+from harness.core.verdict import Checker, Finding, Guarantee, Json, Verdict
+
+#: When a component died or our own code raised, callers may have gone without answers because of that: these decide
+#: nothing then. What was leaked, lost, doubled or left hanging stands all the same.
+_NEED_A_SOUND_STAGE = frozenset({Guarantee.AVAILABLE, Guarantee.RECOVERS, Guarantee.DECLARED_ERRORS})
+_STAGE_FAILED = ("bug", "component", "heal")
+#: What a leaked, lost or doubled turn is called in the measures -> (guarantee, key of its details).
+_COUNTS = {
+    "pool_closed": (Guarantee.NO_POOL_CLOSED, "leaks"),
+    "lost_turns": (Guarantee.NO_LOST_TURN, "lost"),
+    "duplicate_turns": (Guarantee.NO_DUPLICATE_TURN, "doubled"),
+}
+
+
+def judge(
+    spec: CellSpec,
+    *,
+    role: str,
+    breaks: frozenset[Guarantee],
+    expected: Sequence[Guarantee],
+    bounds: Bounds,
+    history: History,
+    facts: Facts,
+    wall_s: float = 0.0,
+    scheduled_s: float = 0.0,
+    folder: str = "",
+    checkers: Sequence[Checker] = ALL,
+) -> CellResult:
+    """Judge one cell.
+
+    ``role`` is control or candidate; ``breaks`` what a control says it breaks, ``expected`` what it must be caught
+    breaking here. ``wall_s`` and ``scheduled_s`` are seconds that the cell took and should take; ``folder`` is
+    relative to the run's. A broken guarantee makes the cell FAIL whatever else happened; then come ERROR (a component
+    or our own code failed), INVALID, SLOW, PASS.
+    """
+    reading = read(history)
+    errors = reading.points("harness_error")
+    stage = [op for op in errors if text(op.value, "kind") in _STAGE_FAILED]
+    broken = [op for op in errors if text(op.value, "kind") == "strategy"]
+    findings = [_ask(checker, history, facts, bounds) for checker in checkers]
+    findings = [_on_a_sound_stage(finding, stage) for finding in findings]
+    findings = [_strategy_broken(finding, broken, opened="gate" in reading.phases) for finding in findings]
+    troubles = [_stage_words(op) for op in stage]
+    troubles += [f"the leak check found what a fault left behind: {what}" for what in facts.leftovers]
+    verdict = Verdict.worst([*(finding.verdict for finding in findings), *([Verdict.ERROR] if troubles else [])])
+    failed = {finding.guarantee for finding in findings if finding.verdict is Verdict.FAIL}
+    return CellResult(
+        id=spec.id,
+        scenario=spec.scenario,
+        strategy=spec.strategy,
+        agents=spec.agents,
+        durability=spec.durability,
+        seed=spec.seed,
+        role=role,
+        verdict=verdict,
+        findings=tuple(findings),
+        measures={**_counts(findings), **measure(history, facts, bounds)} if len(history) else {},
+        reason=_reason(verdict, findings, troubles, frozenset(breaks) | set(expected) if role == "control" else None),
+        plan=tuple(spec.plan or ()),
+        expected=tuple(sorted(guarantee.value for guarantee in expected)),
+        caught=tuple(sorted(guarantee.value for guarantee in set(expected) & failed)),
+        timeline=timeline(history) if len(history) else None,
+        folder=folder,
+        wall_s=wall_s,
+        scheduled_s=scheduled_s,
+    )
+
+
+def _ask(checker: Checker, history: History, facts: Facts, bounds: Bounds) -> Finding:
+    """The checker's finding; ERROR with the exception's text if it raised, which is our own bug and never a PASS."""
+    try:
+        return checker.check(history, facts, bounds)
+    except Exception as error:  # noqa: BLE001 - a checker that raises must not take the other findings with it
+        words = f"our own bug: the checker of {checker.guarantee.value} raised {type(error).__name__}: {error}"
+        return Finding(guarantee=checker.guarantee, verdict=Verdict.ERROR, summary=words)
+
+
+def _on_a_sound_stage(finding: Finding, stage: Sequence[Op]) -> Finding:
+    if not stage or finding.guarantee not in _NEED_A_SOUND_STAGE or finding.verdict not in (Verdict.FAIL, Verdict.SLOW):
+        return finding
+    words = f"undecided, because {_stage_words(stage[0])}; seen: {finding.summary}"
+    return dataclasses.replace(finding, verdict=Verdict.INVALID, summary=words)
+
+
+def _strategy_broken(finding: Finding, broken: Sequence[Op], *, opened: bool) -> Finding:
+    """A strategy that raised, gave no saver or hung as a whole served nobody."""
+    if not broken or finding.guarantee is not Guarantee.AVAILABLE:
+        return finding
+    words = f"{'the strategy broke down' if opened else 'the strategy never opened'}: {text(broken[0].value, 'text')}"
+    evidence = tuple(sorted({*finding.evidence, *(op.index for op in broken)}))
+    return dataclasses.replace(finding, verdict=Verdict.FAIL, summary=words, evidence=evidence)
+
+
+def _stage_words(op: Op) -> str:
+    kind = {"component": "a component failed", "heal": "a fault would not heal"}.get(
+        text(op.value, "kind"), "our own bug"
+    )
+    return f"{kind}: {text(op.value, 'text')}"
+
+
+def _counts(findings: Sequence[Finding]) -> dict[str, Json]:
+    details = {finding.guarantee: finding.details for finding in findings}
+    return {name: details[g][key] for name, (g, key) in _COUNTS.items() if g in details and key in details[g]}
+
+
+def _reason(
+    verdict: Verdict, findings: Sequence[Finding], troubles: Sequence[str], known: frozenset[Guarantee] | None
+) -> str:
+    """One sentence that a stranger can act on. ``known``: what a control is known to break."""
+    if verdict is Verdict.PASS:
+        return f"all {len(findings)} guarantees kept"
+    if verdict is Verdict.ERROR and troubles:
+        return troubles[0]
+    worst = [finding for finding in findings if finding.verdict is verdict]
+    if not worst:
+        return "no checker was asked, so nothing was decided"
+    # What makes a run vacuous explains every other INVALID.
+    worst.sort(key=lambda finding: finding.guarantee is not Guarantee.EXERCISED)
+    sentence = f"{worst[0].guarantee.value}: {worst[0].summary}"
+    if len(worst) > 1:
+        sentence += f"; also {', '.join(finding.guarantee.value for finding in worst[1:])}"
+    if verdict is Verdict.FAIL and known is not None:
+        beyond = [finding.guarantee.value for finding in worst if finding.guarantee not in known]
+        if beyond:
+            sentence += f"; not among what this control says it breaks: {', '.join(beyond)}"
+    return sentence
+
+
+# -- verdict.json -------------------------------------------------------------------------------------------------
+
+
+_SCALARS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "scenario", "strategy", "durability", "role", "reason", "folder"), str),
+    **dict.fromkeys(("wall_s", "scheduled_s"), (int, float)),
+    "seed": int,
+    "measures": dict,
+}
+
+
+def result_to_json(result: CellResult) -> dict[str, Json]:
+    """``verdict.json``."""
+    row: dict[str, Json] = {name: _plain(getattr(result, name)) for name in CellResult.__dataclass_fields__}
+    row["verdict"] = result.verdict.value
+    row["findings"] = [
+        {name: _plain(getattr(finding, name)) for name in Finding.__dataclass_fields__} for finding in result.findings
+    ]
+    line = result.timeline
+    row["timeline"] = None
+    if line is not None:
+        chart: dict[str, Json] = {name: _plain(getattr(line, name)) for name in Timeline.__dataclass_fields__}
+        chart["marks"] = [
+            {"time_s": mark.time_s, "kind": mark.kind, "text": mark.text, "index": mark.index} for mark in line.marks
+        ]
+        row["timeline"] = chart
+    return row
+
+
+def result_from_json(data: Mapping[str, Json]) -> CellResult:
+    """The inverse of :func:`result_to_json`; UsageError on anything that is not one."""
+    try:
+        values = dict(data)
+        for name, kinds in _SCALARS.items():
+            if not isinstance(values[name], kinds) or isinstance(values[name], bool):
+                raise TypeError(f"{name} is {str(values[name])[:80]!r}")
+        timeline_row = values.pop("timeline", None)
+        findings = [_finding(row) for row in _rows(values.pop("findings"))]
+        for name in ("agents", "plan", "expected", "caught"):
+            values[name] = _tuple(values[name])  # type: ignore[assignment]
+        verdict = Verdict(str(values.pop("verdict")))
+        chart = None if timeline_row is None else _timeline(timeline_row)
+        return CellResult(**values, verdict=verdict, findings=tuple(findings), timeline=chart)  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"verdict.json: {type(error).__name__}: {error}") from error
+
+
+def _plain(value: object) -> Json:
+    """Tuples become lists, mappings dicts, enums their values."""
+    if isinstance(value, Guarantee | Verdict):
+        return value.value
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def _rows(value: Json) -> list[dict[str, Json]]:
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise TypeError(f"a list of objects is due, not {str(value)[:80]!r}")
+    return value  # type: ignore[return-value]
+
+
+def _tuple(value: Json) -> tuple[Json, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list is due, not {str(value)[:80]!r}")
+    return tuple(value)
+
+
+def _finding(row: dict[str, Json]) -> Finding:
+    return Finding(
+        guarantee=Guarantee(str(row["guarantee"])),
+        verdict=Verdict(str(row["verdict"])),
+        summary=str(row["summary"]),
+        evidence=_tuple(row["evidence"]),  # type: ignore[arg-type]
+        codes=_tuple(row["codes"]),  # type: ignore[arg-type]
+        details=dict(row["details"]),  # type: ignore[arg-type]
+    )
+
+
+def _timeline(row: Json) -> Timeline:
+    (data,) = _rows([row])
+    return Timeline(
+        end_s=float(data["end_s"]),  # type: ignore[arg-type]
+        bands=tuple(_tuple(item) for item in _tuple(data["bands"])),  # type: ignore[misc]
+        latencies=tuple(_tuple(item) for item in _tuple(data["latencies"])),  # type: ignore[misc]
+        connections=tuple(_tuple(item) for item in _tuple(data["connections"])),  # type: ignore[misc]
+        marks=tuple(Mark(**mark) for mark in _rows(data["marks"])),  # type: ignore[arg-type]
+        phases=tuple(_tuple(item) for item in _tuple(data["phases"])),  # type: ignore[misc]
+    )

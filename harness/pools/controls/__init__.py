@@ -1,0 +1,3 @@
+"""Strategies that are known to be broken, as they are written in services. A run that does not catch them proves
+nothing.
+"""

@@ -1,0 +1,217 @@
+"""Deadlines that really end: for a whole request, and for each call that a saver makes to the database.
+
+``asyncio.timeout`` cancels once and then waits for as long as the cancelled code likes. On a connection whose peer
+stays silent psycopg likes 5 to 10 seconds (it asks the server to cancel the query, and waits for the answer), and a
+LangGraph run waits for all its background saves. A second cancellation, a moment later, makes psycopg close the socket
+at once. So: cancel, wait 0.25 s, cancel again, a bounded number of times, and then give up on it.
+
+It needs psycopg 3.3.9 or newer. Copy this file into your service together with the strategy that you chose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from psycopg import AsyncCursor
+    from psycopg.rows import DictRow
+
+logger = logging.getLogger("poolproof.pools.deadline")
+
+T = TypeVar("T")
+
+#: How long a cancellation may take effect before the next one is sent. A second one sent at once would interrupt code
+#: that is just about to end well.
+PAUSE_S = 0.25
+#: How many are sent: one for psycopg's query, one for its attempt to cancel on the server, one for each level of nested
+#: graphs that waits for its background saves.
+CANCELS = 20
+#: How long after the deadline the caller still waits for the step to end; then it is left to die by itself.
+GIVE_UP_S = 1.25
+
+#: What a strategy keeps of a request's deadline for its own ending.
+MARGIN_S = 0.5
+
+#: Steps that were given up on. The loop keeps only weak references to tasks; one that is collected while it is pending
+#: would be reported as destroyed.
+_given_up: set[asyncio.Task[Any]] = set()
+
+
+def inside(deadline_s: float) -> float:
+    """Seconds to give to a request that must be answered within ``deadline_s``: the rest is for ending it."""
+    return max(deadline_s - MARGIN_S, deadline_s / 2)
+
+
+async def hard_deadline(
+    step: Callable[[], Awaitable[T]], seconds: float, *, home: asyncio.AbstractEventLoop | None = None
+) -> T:
+    """Await ``step()`` for at most ``seconds``, then end it; the caller is free ``GIVE_UP_S`` later at the latest.
+
+    ``home`` is the event loop that the pool was opened on. If the caller runs on another one, in another thread, the
+    step runs at home, for a pool and its connections belong to one loop, and is waited for here, with the same
+    deadline. If the caller is cancelled the step is ended in the same way.
+
+    Returns what the step returns, even if it came between the deadline and its end. Raises what the step raises, or
+    TimeoutError, whose cause is what the step raised when it was cancelled, if that was an error of its own.
+    """
+    if home is None or home is asyncio.get_running_loop():
+        return await _bounded(step, seconds)
+    work = _bounded(step, seconds)
+    try:
+        future = asyncio.run_coroutine_threadsafe(work, home)
+    except RuntimeError:  # the loop is closed
+        work.close()
+        raise
+    waiter = asyncio.wrap_future(future)
+    try:
+        # a home loop that does not turn must not hold us either
+        await asyncio.wait({waiter}, timeout=seconds + 2 * GIVE_UP_S)
+    except asyncio.CancelledError:
+        waiter.cancel()
+        raise
+    if waiter.done():
+        return waiter.result()
+    waiter.cancel()
+    raise TimeoutError(f"the home loop did not answer within {seconds + 2 * GIVE_UP_S:g} s")
+
+
+async def _bounded(step: Callable[[], Awaitable[T]], seconds: float) -> T:
+    task = asyncio.ensure_future(_awaited(step))
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            _end(task, CANCELS)
+            await asyncio.wait({task}, timeout=GIVE_UP_S)
+    except asyncio.CancelledError:
+        if not task.done():
+            _end(task, CANCELS)
+            await asyncio.wait({task}, timeout=GIVE_UP_S)  # a second cancellation ends this wait, not the ending
+        raise
+    finally:
+        _let_go(task)
+    if not task.done() or task.cancelled():
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return task.result()
+
+
+async def _awaited(step: Callable[[], Awaitable[T]]) -> T:
+    return await step()
+
+
+def _end(task: asyncio.Task[Any], cancels: int) -> None:
+    """Cancel ``task`` now and every ``PAUSE_S`` until it ends. By timer: nobody needs to wait for it."""
+    if cancels > 0 and not task.done():
+        task.cancel()
+        task.get_loop().call_later(PAUSE_S, _end, task, cancels - 1)
+
+
+def _let_go(task: asyncio.Task[Any]) -> None:
+    """Nobody will look at ``task`` again: keep it alive until it ends, and take its exception."""
+    if task.done():
+        _consume(task)
+    else:
+        _given_up.add(task)
+        task.add_done_callback(_consume)
+
+
+def _consume(task: asyncio.Task[Any]) -> None:
+    _given_up.discard(task)
+    if not task.cancelled():
+        task.exception()
+
+
+def call_home(home: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    """Call ``callback`` on the loop ``home``: at once if we run on it, else as soon as it turns."""
+    if home is asyncio.get_running_loop():
+        callback()
+    else:
+        home.call_soon_threadsafe(callback)
+
+
+class HardTimeout:
+    """``asyncio.timeout`` that goes on cancelling until its block is left, and whose time begins with :meth:`start`.
+
+    It needs no task of its own, so it costs next to nothing; what it cannot do is to give up on code that swallows
+    every cancellation. Raises TimeoutError from the block.
+    """
+
+    def __init__(self) -> None:
+        self._strikes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> HardTimeout:
+        task = asyncio.current_task()
+        assert task is not None, "a HardTimeout needs a task to cancel"
+        self._task = task
+        self._cancelling = task.cancelling()
+        return self
+
+    def start(self, seconds: float) -> None:
+        """The block has ``seconds`` from now."""
+        self._seconds = seconds
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._strike)
+
+    def _strike(self) -> None:
+        self._strikes += 1
+        self._task.cancel()
+        self._timer = self._task.get_loop().call_later(PAUSE_S, self._strike)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        cancelling = self._cancelling
+        for _ in range(self._strikes):
+            cancelling = self._task.uncancel()
+        if self._strikes and cancelling <= self._cancelling and kind is not None:
+            raise TimeoutError(f"the database did not answer within {self._seconds:g} s") from error
+
+
+class BoundedSaver(AsyncPostgresSaver):
+    """An AsyncPostgresSaver whose every call to the database ends, and which reports each one that fails.
+
+    A run that is cancelled for good leaves background saves behind, and nobody else bounds those: on a silent
+    connection each would hold its place in the pool, and this saver's lock, for ever. And if a node fails as well,
+    LangGraph raises only the node's error: the save that failed is seen nowhere. So it is logged here, at level ERROR,
+    with the id of its thread.
+    """
+
+    #: Seconds that one call may hold a connection. The wait for the saver's lock is not counted.
+    call_s = 6.0
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
+        async with HardTimeout() as bound, super()._cursor(pipeline=pipeline) as cursor:
+            bound.start(self.call_s)
+            yield cursor
+
+    async def aput(self, config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any) -> RunnableConfig:
+        """Save a checkpoint; see the base class."""
+        with _reported("a checkpoint", config):
+            return await super().aput(config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Save a task's writes; see the base class."""
+        with _reported("a task's writes", config):
+            await super().aput_writes(config, writes, task_id, task_path)
+
+
+@contextmanager
+def _reported(what: str, config: RunnableConfig) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        thread_id = config["configurable"]["thread_id"]
+        logger.error("thread %s: %s may not have been saved: %s: %s", thread_id, what, type(error).__name__, error)
+        raise

@@ -1,0 +1,19 @@
+"""A healed pool in front of PgBouncer in session mode: PgBouncer meets Postgres, the pool still meets the network.
+
+Each pooled connection holds one of PgBouncer's for as long as it lives, so everything that works on a connection works
+here. PgBouncer does not prevent PoolClosed by itself: a strategy that re-creates its pool behind it leaks just the
+same. Its defaults make outages longer than they are: ``server_login_retry`` (15 s) and ``query_wait_timeout`` (120 s)
+want values of a second or a few.
+"""
+
+from __future__ import annotations
+
+from harness.core.environment import Capability
+from harness.pools.self_healing import SelfHealing
+
+
+class PgBouncerSession(SelfHealing):
+    """Nothing but the place it connects to."""
+
+    name = "pgbouncer_session"
+    needs = frozenset({Capability.PGBOUNCER_SESSION})

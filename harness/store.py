@@ -1,0 +1,418 @@
+"""What lies where under ``reports/``: written in stages while a run goes on, read back by ``verify`` and ``report``.
+
+::
+
+    reports/latest -> 20261121T120400Z-1f3a              the newest run that has a report
+    reports/20261121T120400Z-1f3a/
+        run.json                                         what was asked for, before anything starts
+        report.html  summary.json  junit.xml  summary.md
+        cells/<cell id>/cell.json                        before the cell starts
+                        history.jsonl                    row by row, while it runs
+                        facts.json  verdict.json  logs/
+
+Every file but the history appears whole or not at all (written beside its place, forced to disk, renamed). The
+history is appended to; its last row may be torn if the writer died, and is then dropped by the reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.core.cell import CellSpec
+from harness.core.errors import ComponentError, UsageError
+from harness.core.facts import Facts, facts_from_json, facts_to_json
+from harness.core.history import SCHEMA, ErrorInfo, History, Op, OpType, parse_history
+from harness.core.record import CellResult, ScenarioInfo
+from harness.core.verdict import Json
+from harness.judge import result_from_json, result_to_json
+
+REPORTS = Path("reports")
+LATEST = "latest"
+CELLS = "cells"
+HISTORY = "history.jsonl"
+
+_CELL_ID = re.compile(r"[A-Za-z0-9_.+-]+")
+#: File systems allow 255 bytes; a longer cell id (many agents) gets a folder name that ends in its digest.
+_LONGEST_NAME = 200
+
+
+# -- writing whole files ------------------------------------------------------------------------------------------
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` so that a reader sees the old file or the new one, never a part.
+
+    Raises ComponentError (disk full, no permission), leaving what was there before.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(text.encode("utf-8", errors="backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise ComponentError(f"could not write {path}: {error.strerror or error}") from error
+
+
+def write_json(path: Path, data: Mapping[str, Json]) -> None:
+    """:func:`write_whole` of indented JSON; pure ASCII, so that no reader splits it at odd line ends."""
+    write_whole(path, json.dumps(data, indent=1) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Json]:
+    """The object in ``path``; UsageError if it is missing, unreadable or no JSON object."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: cannot be read as JSON ({type(error).__name__}: {error})") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: holds a {type(data).__name__}; allowed: an object")
+    return data
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# -- the history of one cell --------------------------------------------------------------------------------------
+
+
+class HistoryWriter:
+    """Appends rows to ``history.jsonl`` from any thread; each row is with the operating system when append returns.
+
+    A write that fails (disk full) raises ComponentError, cuts the file back to its last whole row and makes every
+    later append raise the same.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Json]) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._index = 0
+        self._size = 0
+        self._broken: str | None = None
+        try:
+            self._file = path.open("xb", buffering=0)
+        except OSError as error:
+            raise ComponentError(f"could not start {path}: {error.strerror or error}") from error
+        self._write({**header, "schema": SCHEMA})
+
+    def append(
+        self,
+        type: OpType,  # noqa: A002 - the row's own word
+        f: str,
+        process: str,
+        value: dict[str, Json],
+        *,
+        time_s: float,
+        call: int | None = None,
+        error: ErrorInfo | None = None,
+    ) -> Op:
+        """Record one row at ``time_s`` (seconds on the cell's clock) and return it with its index.
+
+        Raises ComponentError when the row could not be written, also because the writer is closed.
+        """
+        with self._lock:
+            op = Op(self._index, round(time_s, 6), type, f, process, call, value, error)
+            self._write(op.to_json())
+            self._index += 1
+            return op
+
+    def close(self) -> None:
+        """Force everything to disk and close; once closed, closing again does nothing."""
+        with self._lock:
+            if self._file.closed:
+                return
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise ComponentError(f"could not write {self.path}: {error.strerror or error}") from error
+            finally:
+                self._file.close()
+
+    def _write(self, row: Mapping[str, Json]) -> None:
+        if self._broken is None and self._file.closed:
+            self._broken = f"could not write {self.path}: it is closed"
+        if self._broken is not None:
+            raise ComponentError(self._broken)
+        line = memoryview((json.dumps(row) + "\n").encode("ascii"))
+        try:
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:]) or 0
+        except OSError as error:
+            self._broken = f"could not write {self.path}: {error.strerror or error}"
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
+            raise ComponentError(self._broken) from error
+        self._size += len(line)
+
+
+def read_history(path: Path) -> History:
+    """Read ``history.jsonl``; a torn last row is dropped, other damage or a missing file is a UsageError."""
+    try:
+        with path.open(encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            return parse_history(file, where=str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+# -- one cell -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CellFolder:
+    """Where one cell leaves its records."""
+
+    path: Path
+
+    @property
+    def history(self) -> Path:
+        return self.path / HISTORY
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def write_spec(self, spec: CellSpec) -> None:
+        """``cell.json``, before anything of the cell starts (and again once the plan is drawn)."""
+        write_json(self.path / "cell.json", spec.to_json())
+
+    def write_facts(self, facts: Facts) -> None:
+        """``facts.json``, after the final reads."""
+        write_json(self.path / "facts.json", facts_to_json(facts))
+
+    def write_result(self, result: CellResult) -> None:
+        """``verdict.json``, the judge's result."""
+        write_json(self.path / "verdict.json", result_to_json(result))
+
+
+def open_cell(folder: Path) -> tuple[CellSpec, History, Facts]:
+    """Everything that judging needs, from the folder alone.
+
+    A cell that died early has no facts or no history: those come back empty and incomplete. UsageError if the folder
+    is no cell's or is damaged.
+    """
+    spec = CellSpec.from_json(read_json(folder / "cell.json"))
+    history = read_history(folder / HISTORY) if (folder / HISTORY).exists() else History()
+    facts_path = folder / "facts.json"
+    if not facts_path.exists():
+        return spec, history, Facts(complete=False)
+    try:
+        return spec, history, facts_from_json(read_json(facts_path))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{facts_path}: {error}") from error
+
+
+def read_result(folder: Path) -> CellResult:
+    """The judged cell in ``folder``; UsageError if it was never judged or the file is damaged."""
+    path = folder / "verdict.json"
+    try:
+        return result_from_json(read_json(path))
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        raise UsageError(f"{path}: not a verdict ({type(error).__name__}: {error})") from error
+
+
+def load_cells(run_dir: Path) -> tuple[CellResult, ...]:
+    """Every judged cell of a run, by id; cells that were never judged (an interrupted run) are left out."""
+    return tuple(read_result(path.parent) for path in sorted((run_dir / CELLS).glob("*/verdict.json")))
+
+
+# -- one run ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """``run.json``: what was asked for. Together with the cells it is all that a report needs.
+
+    ``started`` is ISO 8601 in UTC; ``must_catch`` lists (scenario, control, guarantee); ``interrupted`` is the number
+    of the signal that ended the run early. ``wall_s`` and ``interrupted`` are known only when the record is written
+    again at the end.
+    """
+
+    started: str
+    planned: int
+    command: str = ""
+    scenarios: tuple[ScenarioInfo, ...] = ()
+    must_catch: tuple[tuple[str, str, str], ...] = ()
+    require_all: bool = False
+    components: tuple[Mapping[str, Json], ...] = ()
+    provenance: Mapping[str, Json] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    wall_s: float = 0.0
+    interrupted: int | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """``run.json``."""
+        return {
+            "started": self.started,
+            "planned": self.planned,
+            "command": self.command,
+            "scenarios": [
+                {"name": s.name, "title": s.title, "why": s.why, "question": s.question} for s in self.scenarios
+            ],
+            "must_catch": [list(triple) for triple in self.must_catch],
+            "require_all": self.require_all,
+            "components": [dict(component) for component in self.components],
+            "provenance": dict(self.provenance),
+            "notes": list(self.notes),
+            "wall_s": self.wall_s,
+            "interrupted": self.interrupted,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Json]) -> RunRecord:
+        """The inverse of :meth:`to_json`; UsageError on anything else."""
+        try:
+            return cls(
+                started=str(data["started"]),
+                planned=int(data["planned"]),  # type: ignore[arg-type]
+                command=str(data["command"]),
+                scenarios=tuple(ScenarioInfo(**row) for row in data["scenarios"]),  # type: ignore[arg-type,union-attr]
+                must_catch=tuple(_triple(row) for row in data["must_catch"]),  # type: ignore[union-attr]
+                require_all=bool(data["require_all"]),
+                components=tuple(dict(row) for row in data["components"]),  # type: ignore[arg-type,union-attr]
+                provenance=dict(data["provenance"]),  # type: ignore[arg-type]
+                notes=tuple(str(note) for note in data["notes"]),  # type: ignore[union-attr]
+                wall_s=float(data["wall_s"]),  # type: ignore[arg-type]
+                interrupted=data["interrupted"],  # type: ignore[arg-type]
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"run.json: {type(error).__name__}: {error}") from error
+
+
+def _triple(row: Json) -> tuple[str, str, str]:
+    if not isinstance(row, list) or len(row) != 3:
+        raise TypeError(f"must_catch holds {row!r}; allowed: [scenario, control, guarantee]")
+    return str(row[0]), str(row[1]), str(row[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The folder of one run."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, *, out: Path | None = None, root: Path = REPORTS, at: datetime | None = None) -> Run:
+        """Make the folder: ``out`` if given (new or empty), else ``<root>/<UTC time>-<short>``.
+
+        Raises UsageError for an ``out`` that holds something, ComponentError when the folder cannot be made.
+        """
+        if out is None and (root / LATEST).exists() and not (root / LATEST).is_symlink():
+            raise UsageError(f"{root / LATEST} is not a link of ours; allowed: a link or nothing. Move it away.")
+        stamp = (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        folder = out if out is not None else root / f"{stamp}-{secrets.token_hex(2)}"
+        try:
+            folder.mkdir(parents=True, exist_ok=out is not None)
+            if next(folder.iterdir(), None) is not None:
+                raise UsageError(f"--out {folder}: not empty; allowed: a folder that is new or empty")
+            (folder / CELLS).mkdir()
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsageError(f"{folder}: is in the way; allowed: a folder that is new or empty") from error
+        except OSError as error:
+            raise ComponentError(f"could not make {folder}: {error.strerror or error}") from error
+        return cls(folder)
+
+    def cell(self, cell_id: str) -> CellFolder:
+        """The folder of a cell, made with its ``logs/`` if it is not there yet."""
+        folder = CellFolder(self.folder / CELLS / folder_name(cell_id))
+        try:
+            folder.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ComponentError(f"could not make {folder.logs}: {error.strerror or error}") from error
+        return folder
+
+    def write_record(self, record: RunRecord) -> None:
+        """``run.json``: before the first cell, and again at the end."""
+        write_json(self.folder / "run.json", record.to_json())
+
+
+def folder_name(cell_id: str) -> str:
+    """The cell's own id, which is a slug; shortened, with a digest, where file systems would refuse it."""
+    if not _CELL_ID.fullmatch(cell_id) or cell_id.startswith("."):
+        raise UsageError(f"cell id is {cell_id!r}; allowed: letters, digits and _ . + -")
+    if len(cell_id) <= _LONGEST_NAME:
+        return cell_id
+    return f"{cell_id[:_LONGEST_NAME]}-{hashlib.sha256(cell_id.encode()).hexdigest()[:8]}"
+
+
+def read_record(run_dir: Path) -> RunRecord:
+    """``run.json`` of a run; UsageError if there is none."""
+    return RunRecord.from_json(read_json(run_dir / "run.json"))
+
+
+def write_reports(run_dir: Path, files: Mapping[str, str], *, root: Path = REPORTS) -> None:
+    """Write the rendered reports, by file name, and then point ``<root>/latest`` at the run, if it lies in ``root``."""
+    for name, text in files.items():
+        write_whole(run_dir / name, text)
+    if run_dir.resolve().parent == root.resolve():
+        _point_latest(root, run_dir.name)
+
+
+def _point_latest(root: Path, name: str) -> None:
+    """Replace the link in one step, so that ``latest`` is there at every moment."""
+    beside = root / f".{LATEST}.{os.getpid()}-{threading.get_ident()}.tmp"
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()
+        beside.symlink_to(name, target_is_directory=True)
+        beside.replace(root / LATEST)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        if error.errno in (errno.EPERM, errno.EOPNOTSUPP):
+            return  # this file system has no links; the run's own folder is printed anyway
+        raise ComponentError(f"could not point {root / LATEST} at {name}: {error.strerror or error}") from error
+
+
+# -- finding runs and cells by what the user typed ------------------------------------------------------------------
+
+
+def find_run(text: str, *, root: Path = REPORTS) -> Path:
+    """The run that ``text`` names: a path, a folder's name under ``root``, or ``latest``."""
+    for folder in (Path(text), root / text):
+        if (folder / CELLS).is_dir():
+            return folder.resolve()
+    raise UsageError(f"run {text!r}: no such run; allowed: a run's folder, or one of: {_listed(runs(root))}")
+
+
+def runs(root: Path = REPORTS) -> Sequence[str]:
+    """Names of the runs under ``root``, newest first."""
+    return sorted((path.parent.name for path in root.glob(f"*/{CELLS}") if path.parent.name != LATEST), reverse=True)
+
+
+def find_cell(text: str, *, root: Path = REPORTS) -> Path:
+    """The cell that ``text`` names: a path to its folder, or an id, looked up in the newest run that has it."""
+    if (Path(text) / "cell.json").is_file():
+        return Path(text).resolve()
+    if _CELL_ID.fullmatch(text) and not text.startswith("."):
+        for name in runs(root):
+            folder = root / name / CELLS / folder_name(text)
+            if (folder / "cell.json").is_file():
+                return folder.resolve()
+    raise UsageError(f"cell {text!r}: no run under {root} has it; allowed: a cell's folder, or an id from a report")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(["latest", *names[:5]]) if names else "none yet"

@@ -1,0 +1,100 @@
+"""Everything that is run by name: ``nox -s chaos``, or tests, lint, types, bench, containers, package.
+
+A bare ``pip install nox`` on Python 3.11 or newer is enough; each session sets up what it needs, in the versions of
+``requirements.lock``, and keeps it until one of the two files that decide it changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.reuse_venv = "yes"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+
+ROOT = Path(__file__).resolve().parent
+LOCK = ROOT / "requirements.lock"
+
+#: After Ctrl-C, seconds for a partial report and for ending what was started, before nox kills.
+GRACE_S = 60.0
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Run scenarios against strategies: ``nox -s chaos -- --quick``. The report is in reports/latest."""
+    _install(session, "-e", ".")
+    _run(session, "poolproof", "run", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Poolproof's own tests: ``nox -s tests -- -k registry``."""
+    _install(session, "-e", ".[dev]")
+    _run(session, "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, format, and which part may import which."""
+    _install(session, "ruff", "import-linter")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", env={"PYTHONPATH": str(ROOT)})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict, over everything that is Python here."""
+    _install(session, "-e", ".[dev]")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What the harness and the strategies cost: one JSON object."""
+    _install(session, "-e", ".")
+    _run(session, "python", "-m", "harness.bench", *session.posargs)
+
+
+@nox.session
+def containers(session: nox.Session) -> None:
+    """The same on a real Docker engine, with images made on the spot: nothing is pulled."""
+    _install(session, "-e", ".[dev]")
+    _run(session, "pytest", "-m", "docker", "-rs", *session.posargs)
+
+
+@nox.session(reuse_venv=False)
+def package(session: nox.Session) -> None:
+    """What a user gets: the wheel, installed into an empty environment, used from an empty folder."""
+    scratch = Path(session.create_tmp())
+    session.run("pip", "wheel", "--no-deps", "--wheel-dir", str(scratch / "wheel"), str(ROOT), silent=True)
+    (wheel,) = (scratch / "wheel").glob("poolproof-*.whl")
+    session.install("-c", str(LOCK), str(wheel))
+    wheel.unlink()
+    empty = scratch / "empty"
+    empty.mkdir(exist_ok=True)
+    session.chdir(empty)
+    _run(session, "poolproof", "list", "scenarios")
+    _run(session, "poolproof", "run", "network/steady", "--strategy", "per_agent_pool")
+    _run(session, "pytest", "scenarios", "-k", "steady and per_agent")
+
+
+def _install(session: nox.Session, *requirements: str) -> None:
+    """Install once for each state of the two files; a reused environment that is up to date costs nothing."""
+    wanted = hashlib.sha256(repr(requirements).encode())
+    for file in (LOCK, ROOT / "pyproject.toml"):
+        wanted.update(file.read_bytes())
+    stamp = Path(session.virtualenv.location) / "poolproof-installed"
+    if stamp.is_file() and stamp.read_text() == wanted.hexdigest():
+        return
+    session.install("-c", str(LOCK), *requirements)
+    stamp.write_text(wanted.hexdigest())
+
+
+def _run(session: nox.Session, *command: str) -> None:
+    """Run, and after Ctrl-C leave time to report what was found and to end what was started."""
+    session.run(*command, interrupt_timeout=GRACE_S, terminate_timeout=GRACE_S)

@@ -1,0 +1,97 @@
+"""PgBouncer in both modes, between Toxiproxy and Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from harness.core.environment import Capability
+from harness.environments.cell import CellEnvironment
+from harness.environments.stack import Stack
+
+MODES = (Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION)
+
+
+@pytest.fixture(params=MODES)
+async def pooled(stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[CellEnvironment]:
+    """A cell behind PgBouncer; skipped with the reason where there is none."""
+    if request.param in stack.missing:
+        pytest.skip(f"{stack.missing[request.param]}; {stack.missing[request.param].fix}")
+    async with stack.cell("pooled", groups=("g0", "g1"), pooler=request.param) as environment:
+        yield environment
+
+
+async def connect(environment: CellEnvironment, group: str) -> psycopg.AsyncConnection[tuple[object, ...]]:
+    return await psycopg.AsyncConnection.connect(environment.conninfo(group), autocommit=True, prepare_threshold=None)
+
+
+async def test_agents_reach_postgres_under_their_own_name(pooled: CellEnvironment) -> None:
+    async with await connect(pooled, "g0") as connection:
+        row = await (
+            await connection.execute("SELECT current_setting('application_name'), pg_backend_pid()")
+        ).fetchone()
+        assert row is not None
+        assert row[0] == pooled.application_name("g0")
+        assert pooled.backends() == {"g0": (row[1],), "g1": ()}
+        assert await pooled.leftover_backends(("g0", "g1")) == {"g0": 1, "g1": 0}
+    for _ in range(50):  # the pooler learns of the goodbye through the proxy
+        if (left := await pooled.leftover_backends(("g0", "g1"))) == {"g0": 0, "g1": 0}:
+            break
+        await asyncio.sleep(0.02)
+    assert left == {"g0": 0, "g1": 0}
+
+
+async def test_the_mode_is_what_was_asked_for(pooled: CellEnvironment) -> None:
+    """In transaction mode two idle clients share one server connection, in session mode they do not."""
+    async with await connect(pooled, "g0") as first, await connect(pooled, "g0") as second:
+        pids = set()
+        for connection in (first, second, first, second):
+            row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
+            assert row is not None
+            pids.add(row[0])
+    expected = 2 if Capability.PGBOUNCER_SESSION in pooled.capabilities else 1
+    assert len(pids) == expected
+
+
+async def test_the_proxy_stands_before_the_pooler(pooled: CellEnvironment) -> None:
+    async with await connect(pooled, "g0") as connection:
+        await connection.execute("SELECT 1")
+        await pooled.proxy.set_enabled(False)
+        with pytest.raises(psycopg.OperationalError):
+            await connection.execute("SELECT 1")
+    await pooled.proxy.reset()
+    async with await connect(pooled, "g0") as connection:
+        await connection.execute("SELECT 1")
+    assert "pgbouncer" in pooled.logs
+    assert pooled.logs["pgbouncer"].is_file()
+
+
+async def test_a_dead_pooler_is_a_leftover(pooled: CellEnvironment) -> None:
+    assert pooled.pooler is not None
+    pooled.pooler.stop()
+    assert "PgBouncer is dead" in await pooled.leftovers()
+
+
+@pytest.mark.slow
+async def test_pgbouncer_recovers_within_a_second_of_a_lost_backend(pooled: CellEnvironment) -> None:
+    """server_login_retry is 1 s here; the default of 15 s would decide every recovery by itself."""
+    async with await psycopg.AsyncConnection.connect(pooled.admin.conninfo(), autocommit=True) as admin:
+        name = pooled.admin.dbname
+        await admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+        with pytest.raises(psycopg.Error):
+            async with await connect(pooled, "g0") as connection, asyncio.timeout(10):
+                await connection.execute("SELECT 1")
+        await admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+    began = asyncio.get_running_loop().time()
+    while True:
+        try:
+            async with await connect(pooled, "g0") as connection:
+                await connection.execute("SELECT 1")
+            break
+        except psycopg.OperationalError:
+            assert asyncio.get_running_loop().time() - began < 5
+            await asyncio.sleep(0.05)
+    assert asyncio.get_running_loop().time() - began < 3
