@@ -83,6 +83,17 @@ def package(session: nox.Session) -> None:
     _run(session, "pytest", "scenarios", "-k", "steady and per_agent")
 
 
+@nox.session(reuse_venv=False)
+def lock(session: nox.Session) -> None:
+    """Write requirements.lock anew, with the newest versions that fit."""
+    session.install(".[dev]", "hatchling")
+    frozen = session.run("pip", "freeze", "--exclude", "poolproof", silent=True)
+    assert isinstance(frozen, str)
+    comments = [line for line in LOCK.read_text().splitlines() if line.startswith("#")]
+    pins = sorted(line.lower().replace("_", "-") for line in frozen.splitlines() if "==" in line)
+    LOCK.write_text("".join(f"{line}\n" for line in (*comments, *pins)))
+
+
 def _install(session: nox.Session, *requirements: str) -> None:
     """Install once for each state of the two files; a reused environment that is up to date costs nothing."""
     wanted = hashlib.sha256(repr(requirements).encode())

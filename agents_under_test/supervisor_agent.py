@@ -1,8 +1,9 @@
 """Analytics: a supervisor hands each question through four sub-agents, every one a graph of its own.
 
-Its database habit is nesting: each sub-agent inherits the checkpointer and saves under a namespace of its own, so one
-turn makes many small saver calls, and a fault can fall between a sub-agent's save and its parent's. The supervisor is
-the routing between the sub-agents, not a node: it decides from the state alone, and costs no save of its own.
+Its database habit is nesting: the sub-agent that reads the data saves each step under a namespace of its own, so a
+fault can fall between a sub-agent's save and its parent's. The others would save only if they were interrupted: with
+four that save each step a turn makes 36 saver calls, one after the other. The supervisor is the routing between the
+sub-agents, not a node: it decides from the state alone, and costs no save of its own.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from typing import Any, ClassVar, TypedDict
 
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import Durability
 
 from agents_under_test.base import BaseAgent, ChatState, Node, think, turn_in
 from agents_under_test.scripted_model import question_in
 
 #: In the order in which the supervisor asks them: three hops from one to another. The last one writes the answer.
 SUB_AGENTS = ("data_agent", "stats_agent", "chart_agent", "report_agent")
+#: The one that saves each step; ``exit`` makes a sub-graph keep nothing of a run that went well.
+SAVING = "data_agent"
 
 
 class _State(ChatState):
@@ -69,10 +73,12 @@ def _delegate(sub_agent: str) -> Node[_State]:
         return {"finding": await think(sub_agent, state["question"])}
 
     team_member = StateGraph(_SubState, input_schema=_Task).add_node("work", work).add_edge(START, "work").compile()
+    durability: Durability | None = None if sub_agent == SAVING else "exit"  # None: as the parent's
 
     async def delegate(state: _State) -> dict[str, Any]:
         turn = turn_in(state)
-        finding: AIMessage = (await team_member.ainvoke(_Task(question=question_in(state["messages"]))))["finding"]
+        task = _Task(question=question_in(state["messages"]))
+        finding: AIMessage = (await team_member.ainvoke(task, durability=durability))["finding"]
         known = {"turn": turn} if sub_agent == SUB_AGENTS[0] else state["findings"]
         update: dict[str, Any] = {
             "findings": {**known, sub_agent: str(finding.content)},

@@ -6,7 +6,9 @@ Everything here is pure and needs only what lies in the cell's folder, so old ce
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from harness.checkers import ALL
 from harness.checkers.measures import measure
@@ -53,6 +55,50 @@ def judge(
     relative to the run's. A broken guarantee makes the cell FAIL whatever else happened; then come ERROR (a component
     or our own code failed), INVALID, SLOW, PASS.
     """
+    with _collector_paused():
+        return _judged(
+            spec,
+            role=role,
+            known=frozenset(breaks) | set(expected) if role == "control" else None,
+            expected=expected,
+            bounds=bounds,
+            history=history,
+            facts=facts,
+            wall_s=wall_s,
+            scheduled_s=scheduled_s,
+            folder=folder,
+            checkers=checkers,
+        )
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Judging makes many small objects and no cycles: the collector would walk the whole history again and again, for
+    a third of the time.
+    """
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _judged(
+    spec: CellSpec,
+    *,
+    role: str,
+    known: frozenset[Guarantee] | None,
+    expected: Sequence[Guarantee],
+    bounds: Bounds,
+    history: History,
+    facts: Facts,
+    wall_s: float,
+    scheduled_s: float,
+    folder: str,
+    checkers: Sequence[Checker],
+) -> CellResult:
     reading = read(history)
     errors = reading.points("harness_error")
     stage = [op for op in errors if text(op.value, "kind") in _STAGE_FAILED]
@@ -75,7 +121,7 @@ def judge(
         verdict=verdict,
         findings=tuple(findings),
         measures={**_counts(findings), **measure(history, facts, bounds)} if len(history) else {},
-        reason=_reason(verdict, findings, troubles, frozenset(breaks) | set(expected) if role == "control" else None),
+        reason=_reason(verdict, findings, troubles, known),
         plan=tuple(spec.plan or ()),
         expected=tuple(sorted(guarantee.value for guarantee in expected)),
         caught=tuple(sorted(guarantee.value for guarantee in set(expected) & failed)),

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from harness.campaign import gather_provenance
 from harness.core.cell import CellSpec
 from harness.core.errors import ComponentError, MissingComponent, PoolproofError, UsageError
 from harness.core.record import CellResult, ScenarioInfo
-from harness.core.verdict import Guarantee, Verdict
+from harness.core.verdict import Guarantee, Json, Verdict
 from harness.plugins import load_file
 from harness.registry import SCENARIOS, Registry, default_registry, is_own, scenarios_in
 from harness.rendering import render_all
@@ -131,7 +132,7 @@ class Cells:
         ran = sum(before.id == spec.id or before.id.startswith(f"{spec.id}.again") for before in self._specs)
         if ran:
             spec = dataclasses.replace(spec, id=f"{spec.id}.again{ran}")
-        spec = dataclasses.replace(spec, provenance=gather_provenance())
+        spec = dataclasses.replace(spec, provenance=self._provenance)
         folder = run.cell(spec.id)
         slot = self._ready_slot(spec.environment)
         try:
@@ -146,6 +147,10 @@ class Cells:
         self._specs.append(spec)
         self._outcomes.append(outcome)
         return outcome
+
+    @cached_property
+    def _provenance(self) -> dict[str, Json]:
+        return gather_provenance()
 
     def _folder(self) -> Run:
         if self._run is None:
@@ -209,7 +214,7 @@ class Cells:
                 ScenarioInfo(name=s.name, title=s.title, why=s.why, question=s.question) for s in scenarios
             ),
             components=self._slot.components if self._slot is not None else (),
-            provenance=gather_provenance(),
+            provenance=self._provenance,
             wall_s=round(sum(outcome.result.wall_s for outcome in self._outcomes), 3),
         )
         run = self._folder()
@@ -245,6 +250,21 @@ class PoolproofRun:
         durability: str | None = None,
     ) -> CellOutcome:
         """Run one cell. Raises UsageError, before anything starts, for what cannot be found or used."""
+        __tracebackhide__ = True
+        try:
+            spec = self._spec(scenario, strategy, agents, seed, durability)
+        except UsageError as error:
+            raise UsageError(str(error)) from None  # the user's line and the sentence, not our search
+        return self.cells.run(spec)
+
+    def _spec(
+        self,
+        scenario: str,
+        strategy: str | type,
+        agents: str | type | Callable[..., object] | Sequence[str | type],
+        seed: int | None,
+        durability: str | None,
+    ) -> CellSpec:
         registry = default_registry()
         several = agents if isinstance(agents, Sequence) and not isinstance(agents, str) else (agents,)
         found = registry.scenario_references(scenario)
@@ -259,7 +279,7 @@ class PoolproofRun:
             environment=self.config.getoption("--poolproof-environment"),
         )
         (spec,) = select(registry, wish, sentinels=False).cells
-        return self.cells.run(spec)
+        return spec
 
 
 def specs_of(path: Path, config: pytest.Config) -> tuple[CellSpec, ...]:

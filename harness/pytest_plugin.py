@@ -36,6 +36,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--poolproof-out", default=None, metavar="DIR", help="default: a new folder under reports/")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Where Poolproof is installed from a checkout, its scenarios lie beside a conftest.py: --pyargs allows for that."""
+    named = early_config.known_args_namespace
+    if any(_installed(arg, early_config.invocation_params.dir) != arg for arg in named.file_or_dir):
+        named.pyargs = True
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let ``pytest scenarios`` mean the installed ones where the project has no such folder."""
     config.addinivalue_line("markers", "poolproof: a cell of a chaos scenario, collected from a scenarios folder")
@@ -109,7 +117,7 @@ class CellItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where the scenario stands, and the cell's id."""
-        return self.path, None, self.name
+        return self.path, None, f"cell {self.name}"
 
 
 @pytest.fixture

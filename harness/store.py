@@ -226,11 +226,10 @@ def open_cell(folder: Path) -> tuple[CellSpec, History, Facts]:
 
 def read_result(folder: Path) -> CellResult:
     """The judged cell in ``folder``; UsageError if it was never judged or the file is damaged."""
-    path = folder / "verdict.json"
     try:
-        return result_from_json(read_json(path))
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
-        raise UsageError(f"{path}: not a verdict ({type(error).__name__}: {error})") from error
+        return result_from_json(read_json(folder / "verdict.json"))
+    except UsageError as error:
+        raise UsageError(f"{folder}: {error}") from error
 
 
 def load_cells(run_dir: Path) -> tuple[CellResult, ...]:

@@ -166,11 +166,12 @@ def _interruption(cells: Sequence[CellResult], planned: int, interrupted: int | 
 
 
 def _components(cells: Sequence[CellResult], require_all: bool) -> list[tuple[int, str]]:
-    errors = sum(cell.verdict is Verdict.ERROR for cell in cells)
+    errors = [cell for cell in cells if cell.verdict is Verdict.ERROR]
     skips = sum(cell.verdict is Verdict.SKIP for cell in cells)
     found = []
     if errors:
-        found.append((COMPONENT, f"{_count(errors, 'cell')} ended in ERROR: a component died or would not heal"))
+        why = errors[0].reason.rstrip(".") or "no reason was recorded"
+        found.append((COMPONENT, f"{_count(len(errors), 'cell')} ended in ERROR ({why})"))
     if skips and require_all:
         found.append((COMPONENT, f"{_count(skips, 'cell')} skipped for want of a component, and all are required"))
     return found
@@ -232,7 +233,7 @@ class Standing:
 
     strategy: str
     cells: int
-    scenarios: int
+    scenarios: tuple[str, ...]
     kept: bool
     broke: tuple[str, ...]  # "guarantee in scenario", once each
     undecided: int  # cells that are ERROR, INVALID or SKIP
@@ -266,7 +267,7 @@ def _standing(name: str, cells: Sequence[CellResult]) -> Standing:
     return Standing(
         strategy=name,
         cells=len(cells),
-        scenarios=len({cell.scenario for cell in cells}),
+        scenarios=tuple(sorted({cell.scenario for cell in cells})),
         kept=all(cell.verdict is Verdict.PASS for cell in cells),
         broke=tuple(sorted(broke)),
         undecided=sum(cell.verdict in (Verdict.ERROR, Verdict.INVALID, Verdict.SKIP) for cell in cells),
@@ -297,9 +298,13 @@ def _ship(ranked: Sequence[Standing], decided: bool) -> list[str]:
         return ["Ship none of these: no candidate kept every guarantee"]
     bound = f" (at most {_bound(best.calls)} at 95 %)" if best.calls >= 3 else ""
     back = "" if not best.recovery_s else f", back within {_ceil_tenth(best.recovery_s):.1f} s"
+    seen = f"0 PoolClosed in {_count(best.calls, 'call')}"
+    rest = f"{bound}, every acknowledged turn kept{back}"
+    if len(best.scenarios) == 1:  # one scenario is no ground for shipping anything
+        only = f"in {best.scenarios[0]}, the only scenario"
+        return [f"`{best.strategy}` kept every guarantee {only}: {seen}{rest}"]
     verb = "Ship" if decided else "So far the best is"
-    where = f"{_count(best.calls, 'call')} across {_count(best.scenarios, 'scenario')}"
-    return [f"{verb} `{best.strategy}`: 0 PoolClosed in {where}{bound}, every acknowledged turn kept{back}"]
+    return [f"{verb} `{best.strategy}`: {seen} across {len(best.scenarios)} scenarios{rest}"]
 
 
 def _worse(ranked: Sequence[Standing]) -> list[str]:

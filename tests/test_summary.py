@@ -193,8 +193,8 @@ def test_an_interrupted_run_says_how_far_it_came_and_what_it_found() -> None:
 
 
 def test_an_unfinished_run_ships_nothing_yet() -> None:
-    measures: dict[str, Json] = {"calls": 300}
-    summary = run([cell("a", measures=measures), control()], planned=60, interrupted=signal.SIGTERM)
+    cells = [measured("a"), measured("a", scenario="network/slicer"), control()]
+    summary = run(cells, planned=60, interrupted=signal.SIGTERM)
     assert summary.exit == 143
     assert "So far the best is `a`" in summary.decision
     assert "Ship" not in summary.decision
@@ -226,12 +226,20 @@ def test_the_sentence_names_the_best_with_its_bound_and_the_rest_with_their_sins
         measured("per_agent_pool", Verdict.INVALID),
         control(),
     ]
+    names = ("shared_swap", "self_healing_retry", "null_pool", "per_agent_pool")
+    cells += [measured(name, calls=0, in_doubt=0, scenario="network/slicer") for name in names]
     assert run(cells).decision == (
-        "Ship `self_healing_retry`: 0 PoolClosed in 12,093 calls across 1 scenario (at most 0.025 % at 95 %), "
+        "Ship `self_healing_retry`: 0 PoolClosed in 12,093 calls across 2 scenarios (at most 0.025 % at 95 %), "
         "every acknowledged turn kept, back within 0.4 s. Kept every guarantee too: `shared_swap`. "
         "Do not ship `null_pool` (no_pool_closed in network/steady). Undecided: `per_agent_pool` (1 cell). "
         "The controls were caught wherever they had to be (1 cell)."
     )
+
+
+def test_one_scenario_alone_is_no_ground_for_shipping() -> None:
+    decision = run([measured("a"), measured("b", in_doubt=9), control()]).decision
+    assert decision.startswith("`a` kept every guarantee in network/steady, the only scenario: 0 PoolClosed in 12,093")
+    assert "Ship" not in decision
 
 
 @pytest.mark.parametrize(
@@ -270,7 +278,7 @@ def test_if_no_candidate_kept_everything_none_is_to_be_shipped() -> None:
 def test_measures_that_are_missing_or_no_numbers_do_no_harm() -> None:
     odd: dict[str, Json] = {"calls": "many", "recovery_s": float("nan"), "in_doubt": True, "failed": None}
     summary = run([cell("a", measures=odd), control()])
-    assert summary.decision.startswith("Ship `a`: 0 PoolClosed in 0 calls")
+    assert "`a` kept every guarantee in network/steady, the only scenario: 0 PoolClosed in 0 calls" in summary.decision
 
 
 def test_our_own_bug_is_said_first() -> None:

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness.core.history import Op
+from harness.core.verdict import Json
+
 if TYPE_CHECKING:
     from harness.checkers.reading import Call
 
@@ -60,6 +63,7 @@ class Conversation:
         self._known: set[str] = set()
         self._unseen: list[tuple[str, int]] = []  # acknowledged since the last reply was looked at
         self._live: dict[str, int] = {}  # required, and never missing in a reply yet
+        self._acknowledged_at: dict[str, int] = {}
         self._maybe_wiped = False
         self._unburied: list[str] = []
         self._buried_at = -1
@@ -68,7 +72,7 @@ class Conversation:
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
-    def began(self, call: Call, target: str) -> None:
+    def began(self, call: Call) -> None:
         """A call was invoked; a fork or delete may act from now on."""
         self.sent.setdefault(call.turn, call.invoke.index)
         if call.kind == "restore" or call.status == "fail":
@@ -83,10 +87,10 @@ class Conversation:
         self.deleted = None
         if call.kind == "fork":
             self.forks += 1
-            self._take_back(target)
+            self._take_back(_target(call))
 
-    def ended(self, call: Call, turns: list[str] | None, waiting: Sequence[str]) -> None:
-        """A call completed; ``turns`` is None if its reply did not say what the state holds."""
+    def ended(self, call: Call) -> None:
+        """A call completed."""
         if call.status == "fail" and call.kind == "turn":
             self.failed[call.turn] = call
         if call.status != "ok" or call.end is None:
@@ -100,15 +104,17 @@ class Conversation:
             self.deleted = call
             self._show(call, [], set())
             return
+        turns = call.end.value.get("turns")
         # A reply to a turn always shows the turn: an empty list there means that the strategy did not say.
-        if turns or (turns is not None and call.kind in ("restore", "fork")):
+        if isinstance(turns, list) and (turns or call.kind in ("restore", "fork")):
             self._read(call, turns)
         if call.kind in ("turn", "resume"):
-            self._acknowledge(call, waiting)
+            self._acknowledge(call, call.end)
 
-    def _acknowledge(self, call: Call, waiting: Sequence[str]) -> None:
-        assert call.end is not None
-        turn, index = call.turn, call.end.index
+    def _acknowledge(self, call: Call, end: Op) -> None:
+        turn, index = call.turn, end.index
+        listed = end.value.get("waiting")
+        waiting = _ids(listed) if isinstance(listed, list) else []
         if call.kind == "resume":
             self._resume(call)
         self._armed.update(waiting)
@@ -119,7 +125,7 @@ class Conversation:
             return
         self.excused.discard(turn)
         if turn not in self.required:
-            self.required[turn] = self._live[turn] = index
+            self.required[turn] = self._live[turn] = self._acknowledged_at[turn] = index
             self._unseen.append((turn, index))
         if not waiting:
             self.answered.setdefault(turn, index)
@@ -135,7 +141,8 @@ class Conversation:
         """Excuse ``target``, every turn acknowledged after it, and those in doubt: a fork goes back to a checkpoint
         that is finished.
         """
-        since = self.required.get(target)
+        # The fork before may have been in doubt: its target is excused then, and may have been there until now.
+        since = self._acknowledged_at.get(target, self.sent.get(target))
         self.excused.add(target)
         if since is not None:
             dropped = []
@@ -165,17 +172,17 @@ class Conversation:
 
     # -- replies --------------------------------------------------------------------------------------------------
 
-    def _read(self, call: Call, turns: list[str]) -> None:
-        shown = self._shown
-        if turns[: len(shown)] == shown:
-            self._extend(call, turns)
+    def _read(self, call: Call, turns: list[Json]) -> None:
+        shown = len(self._shown)
+        if turns[:shown] == self._shown:
+            self._extend(call, _ids(turns[shown:]))
         else:
-            self._rewrite(call, turns)
+            self._rewrite(call, _ids(turns))
 
-    def _extend(self, call: Call, turns: list[str]) -> None:
-        """The usual case: the reply adds to the last one."""
+    def _extend(self, call: Call, more: list[str]) -> None:
+        """The usual case: the reply adds ``more`` to the last one."""
         began, known = call.invoke.index, self._known
-        for turn in turns[len(self._shown) :]:
+        for turn in more:
             if turn in known:
                 self.doubled.append((turn, call))
             known.add(turn)
@@ -190,7 +197,8 @@ class Conversation:
                 self._lack("S1", turn, since, call)
         self._unseen = later
         assert call.end is not None
-        self._shown, self.shown_at = turns, call.end.index
+        self._shown += more
+        self.shown_at = call.end.index
 
     def _rewrite(self, call: Call, turns: list[str]) -> None:
         """The reply contradicts the last one, rightly (a fork, a delete, replies side by side) or not."""
@@ -241,6 +249,11 @@ def doubles(items: Sequence[str]) -> list[str]:
             found.append(item)
         seen.add(item)
     return found
+
+
+def _ids(items: list[Json]) -> list[str]:
+    """The strings in a list of a reply."""
+    return [item for item in items if isinstance(item, str)]
 
 
 def _target(call: Call) -> str:

@@ -147,12 +147,12 @@ def _recreates(damage: Damage, reading: Reading) -> str | None:
 
 
 def _checks(damage: Damage, reading: Reading) -> str | None:
-    edges: list[tuple[float, int]] = []
+    edges: list[tuple[int, int]] = []
     for op, end in reading.pairs("ensure_healthy"):
         if damage.began_s <= op.time_s <= damage.ended_s:
-            edges += [(op.time_s, 1), (reading.end_s if end is None else end.time_s, -1)]
+            edges += [(op.index, 1)] if end is None else [(op.index, 1), (end.index, -1)]
     now = most = 0
-    for _, step in sorted(edges, key=lambda edge: (edge[0], -edge[1])):
+    for _, step in sorted(edges):
         now += step
         most = max(most, now)
     due = number(damage.fault, "callers", 2.0)

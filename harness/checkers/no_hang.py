@@ -32,7 +32,8 @@ class NoHang(Checker):
         longest_s = 0.0
         for call in reading.calls:
             over_s = _over_s(call, reading, bounds)
-            longest_s = max(longest_s, over_s)
+            if over_s > longest_s:
+                longest_s = over_s
             if over_s > bounds.hang_slow_s or _hung(call):
                 flaws.append(_flaw(call, over_s, reading, bounds, told.get(call.invoke.call or -1, [])))
         if not reading.calls:
@@ -44,7 +45,8 @@ class NoHang(Checker):
 def _over_s(call: Call, reading: Reading, bounds: Bounds) -> float:
     """By how much the call missed its deadline; 0 if it did not."""
     ended_s = reading.end_s if call.ended_s is None else call.ended_s
-    return max(0.0, ended_s - call.began_s - call.deadline_s(bounds.deadline_s))
+    over_s = ended_s - call.began_s - call.deadline_s(bounds.deadline_s)
+    return over_s if over_s > 0.0 else 0.0
 
 
 def _hung(call: Call) -> bool:

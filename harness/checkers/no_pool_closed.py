@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from functools import lru_cache
 
 from harness.checkers.flaws import Flaw, decide
 from harness.checkers.reading import Call, Reading, read, strings, text
@@ -32,11 +33,8 @@ class NoPoolClosed(Checker):
     def check(self, history: History, facts: Facts, bounds: Bounds) -> Finding:
         """See the class."""
         reading = read(history)
-        flaws, closers = [], _Closers(reading)
-        for call in reading.calls:
-            said = what_it_said(call)
-            if said is not None:
-                flaws.append(closers.flaw(call, said))
+        closers = _Closers(reading)
+        flaws = [closers.flaw(call, said) for call, said in leaks(reading)]
         if not reading.calls:
             flaws.append(Flaw(Verdict.INVALID, "nobody called, so nobody could meet a closed pool"))
         return decide(
@@ -47,8 +45,18 @@ class NoPoolClosed(Checker):
         )
 
 
-def what_it_said(call: Call) -> str | None:
-    """The words of the closed pool that this call's outcome carries; None if it carries none."""
+@lru_cache(maxsize=1)
+def leaks(reading: Reading) -> tuple[tuple[Call, str], ...]:
+    """The calls whose outcome carries a closed pool, each with the words that say so."""
+    found = []
+    for call in reading.calls:
+        said = _what_it_said(call)
+        if said is not None:
+            found.append((call, said))
+    return tuple(found)
+
+
+def _what_it_said(call: Call) -> str | None:
     if call.end is None:
         return None
     error = call.end.error
@@ -56,7 +64,7 @@ def what_it_said(call: Call) -> str | None:
         return _words(error)
     for key in ("text", "code"):
         reply = text(call.end.value, key)
-        if "pool" in reply.lower() and IN_WORDS.search(reply):
+        if reply and "pool" in reply.lower() and IN_WORDS.search(reply):
             return reply[:300]
     return None
 

@@ -19,6 +19,7 @@ from harness.core.verdict import Json
 
 #: Saver calls that read or write the state of a thread.
 SAVER_CALLS = ("aget_tuple", "aput", "aput_writes", "adelete_thread", "alist")
+_STATUS = {kind: kind.value for kind in OpType}
 _DRIVING_ENDS = ("converged", "unconverged", "quiet", "final_reads", "teardown", "end")
 
 
@@ -57,6 +58,7 @@ class Call(NamedTuple):
     turn: str
     began_s: float
     ended_s: float | None
+    given_s: float | None  # its deadline, if its row says
     status: str
     invoke: Op
     end: Op | None
@@ -68,7 +70,7 @@ class Call(NamedTuple):
 
     def deadline_s(self, default: float) -> float:
         """Seconds that it was given; ``default`` if its row does not say."""
-        return number(self.invoke.value, "deadline_s", default)
+        return default if self.given_s is None else self.given_s
 
     def __str__(self) -> str:
         return f"{self.kind} {self.turn} of {self.user} on {self.group}/{self.agent} at {self.began_s:.3f} s"
@@ -208,8 +210,9 @@ class Reading:
     @staticmethod
     def _call(op: Op, end: Op | None) -> Call:
         value = op.value
-        status = "open" if end is None else end.type.value
-        if end is not None and status == "info" and end.value.get("refused") is True:
+        given_s = number(value, "deadline_s", -1.0)
+        status = "open" if end is None else _STATUS[end.type]
+        if status == "info" and end is not None and end.value.get("refused") is True:
             status = "refused"
         return Call(
             op.f,
@@ -220,6 +223,7 @@ class Reading:
             text(value, "turn"),
             op.time_s,
             None if end is None else end.time_s,
+            None if given_s < 0 else given_s,
             status,
             op,
             end,
@@ -261,21 +265,16 @@ class Reading:
     @cached_property
     def conversations(self) -> dict[str, Conversation]:
         """Every thread that the workload used, its calls played in the order of the history's rows."""
-        events = [(call.invoke.index, call, False) for call in self.calls]
-        events += [(call.end.index, call, True) for call in self.calls if call.end is not None]
-        events.sort(key=lambda event: event[0])
-        threads: dict[str, Conversation] = {}
-        for _, call, ended in events:
-            thread = threads.get(call.thread)
-            if thread is None:
-                thread = threads[call.thread] = Conversation(call.thread)
-            if ended:
-                assert call.end is not None
-                value = call.end.value
-                turns = strings(value, "turns") if isinstance(value.get("turns"), list) else None
-                thread.ended(call, turns, strings(value, "waiting") if "waiting" in value else ())
-            else:
-                thread.began(call, text(call.invoke.value, "target"))
+        threads = {name: Conversation(name) for name in dict.fromkeys(call.thread for call in self.calls)}
+        ends = sorted([call for call in self.calls if call.end is not None], key=_end_row)
+        place = 0
+        for call in self.calls:
+            while place < len(ends) and _end_row(ends[place]) < call.invoke.index:
+                threads[ends[place].thread].ended(ends[place])
+                place += 1
+            threads[call.thread].began(call)
+        for call in ends[place:]:
+            threads[call.thread].ended(call)
         return threads
 
     # -- phases, windows, stalls ----------------------------------------------------------------------------------
@@ -360,6 +359,10 @@ class Reading:
         """The last sample at or before ``time_s``; None if there is none, or it failed."""
         at = bisect_right(self.samples, time_s, key=lambda sample: sample.time_s) - 1
         return self.samples[at] if at >= 0 and self.samples[at].backends is not None else None
+
+
+def _end_row(call: Call) -> int:
+    return -1 if call.end is None else call.end.index
 
 
 def _backends(value: Mapping[str, Json]) -> dict[str, frozenset[int]] | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.checkers.no_pool_closed import what_it_said
+from harness.checkers.no_pool_closed import leaks
 from harness.checkers.reading import Reading, read, strings, text
 from harness.core.history import History
 from harness.core.record import Mark, Timeline
@@ -75,22 +75,24 @@ def _peaks(steps: Sequence[tuple[float, int]], limit: int) -> list[tuple[float, 
 
 def _marks(reading: Reading) -> tuple[Mark, ...]:
     """What is to be pointed at; when there is too much of it, the worst kinds are kept."""
-    leaks: list[Mark] = []
+    said = {call.invoke.index: words for call, words in leaks(reading)}
+    leaked: list[Mark] = []
     others: list[Mark] = []
     for call in reading.calls:
-        said = what_it_said(call)
-        if call.end is None or (said is None and call.status == "ok"):
+        if call.end is None or (call.status == "ok" and call.invoke.index not in said):
             continue
-        kind = "leak" if said is not None else "refused" if call.status == "refused" else "error"
-        mark = Mark(time_s=call.end.time_s, kind=kind, text=f"{call} {call.outcome}"[:300], index=call.end.index)
-        (others if said is None else leaks).append(mark)
+        leak = call.invoke.index in said
+        kind = "leak" if leak else "refused" if call.status == "refused" else "error"
+        words = f"{call} {call.outcome}" + (f": {said[call.invoke.index]}" if leak and call.end.error is None else "")
+        mark = Mark(time_s=call.end.time_s, kind=kind, text=words[:300], index=call.end.index)
+        (leaked if leak else others).append(mark)
     hangs = [
         Mark(time_s=op.time_s, kind="hang", text="a call is overdue", index=op.index)
         for op in reading.points("overdue")
     ]
     pools, orders = _pools(reading), _recreations(reading)
     kept: list[Mark] = []
-    for marks in (leaks, hangs, orders, pools, others):
+    for marks in (leaked, hangs, orders, pools, others):
         kept += marks[: MARK_LIMIT - len(kept)]
     return tuple(sorted(kept, key=lambda mark: mark.time_s))
 

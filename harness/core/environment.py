@@ -107,7 +107,7 @@ class Traffic(Protocol):
         ...
 
     def waiters(self, group: str) -> int:
-        """Requests for a connection that are queued in the group's instrumented pools."""
+        """Requests for a connection that the group's instrumented pools have not served yet."""
         ...
 
     def saver_waiters(self, group: str) -> int:

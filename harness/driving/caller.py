@@ -44,7 +44,8 @@ class Caller:
         self._traffic = traffic
         self._watchdog = watchdog
         self._lock = threading.Lock()
-        #: Calls answered since the last ``forget``: by kind, and by (group, agent).
+        #  Calls answered since the last ``forget``: by kind, and by (group, agent) since that one last failed to
+        # answer.
         self.answered: Counter[str] = Counter()
         self.answered_by: Counter[tuple[str, str]] = Counter()
         #: Kinds of call that were ever tried.
@@ -170,3 +171,5 @@ class Caller:
         self._recorder.complete(row, kind, value, error)
         with self._lock:
             self.last_unanswered_s = self._recorder.clock.now_s()
+            # it has to show itself again
+            self.answered_by.pop((str(row.value["group"]), str(row.value["agent"])), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import traceback
+from collections import Counter
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -12,6 +13,8 @@ from psycopg_pool import AsyncConnectionPool
 from harness.driving.recorder import Recorder
 
 _FRAMES = 6
+#: A request for a connection begins and ends: counted, not written.
+_ASKING = {"ask": 1, "served": -1}
 _OURS = ("/harness/driving/", "/harness/runner", "/harness/slot", "/asyncio/", "/psycopg_pool/")
 
 
@@ -24,7 +27,7 @@ class GroupDatabase:
         self._group = group
         self._recorder = recorder
         self._generations = itertools.count(1)
-        self._pools: list[AsyncConnectionPool[Any]] = []
+        self._asking: Counter[int] = Counter()
 
     @property
     def conninfo(self) -> str:
@@ -53,14 +56,16 @@ class GroupDatabase:
         pool: AsyncConnectionPool[Any] = instrumented(
             **settings, poolproof_note=lambda event: self._note(event, pool.name, generation)
         )
-        self._pools.append(pool)
         return pool
 
     def waiters(self) -> int:
-        """Requests queued for a connection, over all pools of the group that are open."""
-        return sum(pool.get_stats().get("requests_waiting", 0) for pool in self._pools if not pool.closed)
+        """Requests for a connection that are not served yet, over all pools of the group: queued, or connecting."""
+        return sum(self._asking.values())
 
     def _note(self, event: str, name: str, generation: int) -> None:
+        if event in _ASKING:
+            self._asking[generation] += _ASKING[event]
+            return
         frames = [
             f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
             for frame in reversed(traceback.extract_stack()[:-3])
@@ -90,6 +95,13 @@ def _instrumented(pool_class: type[AsyncConnectionPool[Any]]) -> Any:
             if not self.closed:
                 self._poolproof_note("close")
             await super().close(*args, **kwargs)
+
+        async def getconn(self, *args: Any, **kwargs: Any) -> Any:
+            self._poolproof_note("ask")
+            try:
+                return await super().getconn(*args, **kwargs)
+            finally:
+                self._poolproof_note("served")
 
     Instrumented.__name__ = pool_class.__name__
     Instrumented.__qualname__ = pool_class.__qualname__

@@ -16,8 +16,7 @@ import os
 import secrets
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +30,20 @@ from testcontainers.core.network import Network
 
 from harness.core.environment import Capability, Endpoint, Note
 from harness.core.errors import ComponentError, MissingComponent
+from harness.environments import engine
 from harness.environments.components import Component
+from harness.environments.container_parts import (
+    ENGINE_LIMIT_S,
+    direct_address,
+    engine_client,
+    have_image,
+    image_of,
+    logs_of,
+    published,
+    start_container,
+    until_ready,
+    why_image,
+)
 from harness.environments.container_reaper import LABEL, remove_all
 from harness.environments.leases import RunFolder
 from harness.environments.local import POOLERS, no_tls
@@ -42,12 +54,6 @@ from harness.environments.processes import clean_environment
 from harness.environments.servers import Listener, Pooler
 from harness.environments.toxiproxy import ToxiproxyClient
 from harness.environments.toxiproxy_server import answers
-
-IMAGES = {
-    "postgres": ("POOLPROOF_IMAGE_POSTGRES", "postgres:18"),
-    "toxiproxy": ("POOLPROOF_IMAGE_TOXIPROXY", "ghcr.io/shopify/toxiproxy:2.12.0"),
-    "pgbouncer": ("POOLPROOF_IMAGE_PGBOUNCER", "edoburu/pgbouncer:latest"),
-}
 
 _POSTGRES_PORT = 5432
 _API_PORT = 8474
@@ -60,10 +66,6 @@ _POSTGRES_COMMAND = [
                     "full_page_writes=off", "log_line_prefix=%m [%p] %a ")
     for part in ("-c", setting)
 ]  # fmt: skip
-_ENGINE_LIMIT_S = 60
-_PULL_LIMIT_S = 600
-_READY_LIMIT_S = 60.0
-_POLL_S = 0.05
 
 
 class ContainerServers:
@@ -80,7 +82,7 @@ class ContainerServers:
         self.api: tuple[str, int]
         self._run = run
         self._stack = run.path.name
-        self._network = Network({"timeout": _ENGINE_LIMIT_S}, {"labels": {LABEL: self._stack}})
+        self._network = Network({"timeout": ENGINE_LIMIT_S}, {"labels": {LABEL: self._stack}})
         self._ids: dict[str, str] = {}
         self._proxy_address: str | None = None
         self._reaper = _start_reaper(self._stack)
@@ -92,20 +94,20 @@ class ContainerServers:
         toxiproxy = self._container("toxiproxy", [_API_PORT, *_PROXY_PORTS])
         toxiproxy.with_command(["-host", "0.0.0.0", "-port", str(_API_PORT)])  # noqa: S104 - inside the container
         self._run_container("toxiproxy", toxiproxy)
-        self.api = (LOOPBACK, _published(toxiproxy, _API_PORT))
+        self.api = (LOOPBACK, published(toxiproxy, _API_PORT))
         first_password = secrets.token_urlsafe(18)
         postgres = self._container("postgres", [_POSTGRES_PORT])
         postgres.with_envs(POSTGRES_USER=SUPERUSER, POSTGRES_PASSWORD=first_password, POSTGRES_DB="postgres")
         postgres.with_command(["postgres", *_POSTGRES_COMMAND])
         self._run_container("postgres", postgres)
-        port = _published(postgres, _POSTGRES_PORT)
+        port = published(postgres, _POSTGRES_PORT)
         admin = Endpoint(LOOPBACK, port, "postgres", SUPERUSER, first_password, CONNECT_OPTIONS)
-        _until(lambda: _accepts(admin), "Postgres", postgres)
+        until_ready(lambda: _accepts(admin), "Postgres", postgres)
         password = secrets.token_urlsafe(18)
         set_up(admin, password, self.agent_password)
         self.admin = replace(admin, password=password)
-        _until(lambda: answers(*self.api), "Toxiproxy", toxiproxy)
-        self._proxy_address = _direct_address(toxiproxy)
+        until_ready(lambda: answers(*self.api), "Toxiproxy", toxiproxy)
+        self._proxy_address = direct_address(toxiproxy, _API_PORT)
         self.components = (*self._describe(), *_pgbouncer_component(self.missing))
 
     def listener(self) -> Listener:
@@ -134,7 +136,7 @@ class ContainerServers:
         folder.mkdir()
         pooler = ContainerPooler(container, cell, folder / "pgbouncer.log", self.admin)
         try:
-            _start(container, "pgbouncer")
+            start_container(container, "pgbouncer")
             pooler.wait()
         except BaseException:
             pooler.stop()
@@ -142,7 +144,7 @@ class ContainerServers:
         return pooler
 
     def collect_logs(self) -> None:
-        with _engine() as client:
+        with engine_client() as client:
             for name, path in self.logs.items():
                 with contextlib.suppress(DockerException, requests.RequestException):
                     path.write_bytes(client.containers.get(self._ids[name]).logs())
@@ -150,7 +152,7 @@ class ContainerServers:
     def dead(self) -> tuple[str, ...]:
         """Asks over a connection of its own each time, so that it may be called in forked children."""
         dead = []
-        with _engine() as client:
+        with engine_client() as client:
             for name, identity in self._ids.items():
                 try:
                     running = client.containers.get(identity).status == "running"
@@ -166,24 +168,24 @@ class ContainerServers:
         except (DockerException, requests.RequestException) as error:
             raise ComponentError(f"the engine does not remove the containers of {self._stack}: {error}") from error
         finally:
-            self._reaper.communicate(timeout=_ENGINE_LIMIT_S)
+            self._reaper.communicate(timeout=ENGINE_LIMIT_S)
             self._run.remove()
 
     def _container(self, name: str, ports: list[int], alias: str | None = None) -> DockerContainer:
-        container = DockerContainer(image_of(name), docker_client_kw={"timeout": _ENGINE_LIMIT_S})
+        container = DockerContainer(image_of(name), docker_client_kw={"timeout": ENGINE_LIMIT_S})
         container.with_network(self._network).with_network_aliases(alias or name)
         for port in ports:
             container.ports[f"{port}/tcp"] = (LOOPBACK, None)  # type: ignore[assignment]  # passed on to docker as it is
         return container.with_kwargs(labels={LABEL: self._stack})
 
     def _run_container(self, name: str, container: DockerContainer) -> None:
-        _start(container, name)
+        start_container(container, name)
         self._ids[name] = container.get_container_id()
         self.logs[name] = self.folder / f"{name}.log"
         self.logs[name].touch()
 
     def _published_by_id(self, name: str, port: int) -> int:
-        with _engine() as client:
+        with engine_client() as client:
             return int(client.containers.get(self._ids[name]).ports[f"{port}/tcp"][0]["HostPort"])
 
     def _describe(self) -> tuple[Component, ...]:
@@ -191,7 +193,9 @@ class ContainerServers:
             row = connection.execute("SHOW server_version").fetchone()
         with contextlib.closing(ToxiproxyClient(*self.api)) as client:
             versions = {"postgres": str(row[0]) if row else "", "toxiproxy": client.version()}
-        return tuple(Component(name, version, Path(image_of(name)), _why(name)) for name, version in versions.items())
+        return tuple(
+            Component(name, version, Path(image_of(name)), why_image(name)) for name, version in versions.items()
+        )
 
 
 class ContainerPooler:
@@ -207,9 +211,9 @@ class ContainerPooler:
 
     def wait(self) -> None:
         """Until its console answers. Raises ComponentError with the end of its log."""
-        port = _published(self._container, _PGBOUNCER_PORT)
+        port = published(self._container, _PGBOUNCER_PORT)
         self._console = replace(self._admin, host=LOOPBACK, port=port, dbname=CONSOLE)
-        _until(self._answers, "PgBouncer", self._container)
+        until_ready(self._answers, "PgBouncer", self._container)
 
     def _answers(self) -> bool:
         try:
@@ -231,20 +235,9 @@ class ContainerPooler:
 
     def stop(self) -> None:
         with contextlib.suppress(DockerException, requests.RequestException):
-            self.log.write_bytes(b"".join(_logs(self._container)))
+            self.log.write_bytes(b"".join(logs_of(self._container)))
         with contextlib.suppress(docker.errors.NotFound):
             self._container.stop()
-
-
-def image_of(name: str) -> str:
-    """The image that a component is run from."""
-    variable, default = IMAGES[name]
-    return os.environ.get(variable) or default
-
-
-def _why(name: str) -> str:
-    variable = IMAGES[name][0]
-    return variable if os.environ.get(variable) else f"default image ({variable} chooses another)"
 
 
 def start_containers(needs: frozenset[Capability], note: Note) -> ContainerServers:
@@ -252,21 +245,22 @@ def start_containers(needs: frozenset[Capability], note: Note) -> ContainerServe
     if "TESTCONTAINERS_RYUK_DISABLED" not in os.environ:
         testcontainers_config.ryuk_disabled = True
     missing: dict[Capability, MissingComponent] = {Capability.POSTGRES_TLS: no_tls()}
-    try:
-        with _engine() as client:
-            client.ping()
-            for name in ("postgres", "toxiproxy"):
-                _have_image(client, name, note)
-            missing.update(_pgbouncer_problem(client, needs, note))
-    except (DockerException, requests.RequestException) as error:
+    if not engine.answers():
         raise MissingComponent(
-            f"no container engine answers: {error}", "start Docker, or use --environment local, which needs none"
-        ) from error
+            f"no container engine answers at {engine.address()}",
+            "start Docker, or use --environment local, which needs none",
+        )
+    with engine_client() as client:
+        for name in ("postgres", "toxiproxy"):
+            have_image(client, name, note)
+        missing.update(_pgbouncer_problem(client, needs, note))
     servers = ContainerServers(RunFolder.create(), missing)
     try:
         servers.start(note)
-    except BaseException:
+    except BaseException as error:
         servers.stop()
+        if isinstance(error, DockerException | requests.RequestException):
+            raise ComponentError(f"the container engine does not obey: {error}") from error
         raise
     return servers
 
@@ -277,7 +271,7 @@ def _pgbouncer_problem(
     reason = MissingComponent("PgBouncer was not asked for when this stack was opened", "name it in needs")
     if needs & POOLERS:
         try:
-            _have_image(client, "pgbouncer", note)
+            have_image(client, "pgbouncer", note)
         except MissingComponent as error:
             reason = error
         else:
@@ -290,67 +284,7 @@ def _pgbouncer_component(missing: Mapping[Capability, MissingComponent]) -> tupl
     if POOLERS & set(missing):
         return ()
     image = image_of("pgbouncer")
-    return (Component("pgbouncer", image.rpartition(":")[2], Path(image), _why("pgbouncer")),)
-
-
-def _have_image(client: docker.DockerClient, name: str, note: Note) -> None:
-    image = image_of(name)
-    try:
-        client.images.get(image)
-    except docker.errors.ImageNotFound:
-        note(f"pulling {image}")
-        try:
-            with _engine(_PULL_LIMIT_S) as patient:
-                patient.images.pull(image)
-        except (DockerException, requests.RequestException) as error:
-            raise MissingComponent(
-                f"the image {image} cannot be pulled: {error}", f"set {IMAGES[name][0]} to an image that the engine has"
-            ) from error
-
-
-@contextlib.contextmanager
-def _engine(limit_s: int = _ENGINE_LIMIT_S) -> Iterator[docker.DockerClient]:
-    client = docker.from_env(timeout=limit_s)
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-def _start(container: DockerContainer, name: str) -> None:
-    try:
-        container.start()
-    except (DockerException, requests.RequestException) as error:
-        raise ComponentError(f"the container of {name} ({image_of(name)}) does not start: {error}") from error
-
-
-def _published(container: DockerContainer, port: int) -> int:
-    """The port on loopback that leads to this port inside."""
-    wrapped = container.get_wrapped_container()
-    wrapped.reload()
-    bindings = wrapped.ports.get(f"{port}/tcp")
-    if not bindings:
-        raise ComponentError(f"port {port} is not published; the container's log ends:\n{_tail(container)}")
-    return int(bindings[0]["HostPort"])
-
-
-def _direct_address(container: DockerContainer) -> str | None:
-    """The container's own address, if it can be reached from here."""
-    networks = container.get_wrapped_container().attrs["NetworkSettings"]["Networks"]
-    for network in networks.values():
-        address = str(network.get("IPAddress") or "")
-        if address and answers(address, _API_PORT):
-            return address
-    return None
-
-
-def _until(ready: Callable[[], bool], name: str, container: DockerContainer) -> None:
-    deadline = time.monotonic() + _READY_LIMIT_S
-    while not ready():
-        container.reload()
-        if container.status == "exited" or time.monotonic() > deadline:
-            raise ComponentError(f"{name} does not start; the container's log ends:\n{_tail(container)}")
-        time.sleep(_POLL_S)
+    return (Component("pgbouncer", image.rpartition(":")[2], Path(image), why_image("pgbouncer")),)
 
 
 def _accepts(admin: Endpoint) -> bool:
@@ -359,17 +293,6 @@ def _accepts(admin: Endpoint) -> bool:
     except psycopg.OperationalError:
         return False
     return True
-
-
-def _logs(container: DockerContainer) -> tuple[bytes, ...]:
-    try:
-        return container.get_logs()
-    except DockerException as error:
-        return (f"(no log: {error})".encode(),)
-
-
-def _tail(container: DockerContainer) -> str:
-    return b"".join(_logs(container)).decode(errors="replace")[-2000:]
 
 
 def _start_reaper(stack: str) -> subprocess.Popen[bytes]:

@@ -19,7 +19,7 @@ from docker.errors import DockerException  # type: ignore[import-untyped]
 from harness.core.environment import Note
 from harness.core.errors import ComponentError, MissingComponent
 from harness.environments.components import Component, find_pgbouncer, find_postgres, find_toxiproxy
-from harness.environments.containers import IMAGES
+from harness.environments.container_parts import IMAGES
 from harness.environments.leases import scratch_folder
 from harness.environments.processes import command
 

@@ -137,11 +137,12 @@ class LocalServers:
 
 def start_local(needs: frozenset[Capability], note: Note) -> LocalServers:
     """Find the components and start Postgres and Toxiproxy. Raises MissingComponent or ComponentError."""
+    account = server_account()
     postgres = find_postgres()
     toxiproxy = find_toxiproxy(note)
     missing: dict[Capability, MissingComponent] = {Capability.POSTGRES_TLS: no_tls()}
     pgbouncer = _pgbouncer_if_wanted(needs, missing, lambda: find_pgbouncer(note))
-    servers = LocalServers(RunFolder.create(), server_account(), missing)
+    servers = LocalServers(RunFolder.create(), account, missing)
     try:
         servers.start(postgres, toxiproxy, pgbouncer)
     except BaseException:

@@ -27,6 +27,7 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _POLL_S = 0.005
 _KILL_LIMIT_S = 3.0
+_HARD_EXTRA_S = 3.0
 _LOG_TAIL = 12
 
 
@@ -85,12 +86,16 @@ class Child:
         return "\n".join(text.splitlines()[-_LOG_TAIL:]) or "(its log is empty)"
 
     def stop(self, limit_s: float) -> None:
-        """Ask, wait ``limit_s``, insist, and at last kill its whole session. Bounded; idempotent."""
-        for number in (self.stop_signal, self.hard_signal):
+        """Ask, wait ``limit_s``, insist, and at last kill its whole session. Bounded; idempotent.
+
+        A postmaster that was told to stop at once kills stubborn backends itself, but only after 5 s: killed before
+        that it would leave them behind.
+        """
+        for number, patience_s in ((self.stop_signal, limit_s), (self.hard_signal, limit_s + _HARD_EXTRA_S)):
             if self.popen.poll() is None:
                 self.popen.send_signal(number)
                 self.popen.send_signal(signal.SIGCONT)  # a stopped process would not see it
-            if self._ended_within(limit_s):
+            if self._ended_within(patience_s):
                 return
         if self.popen.returncode is None:
             with contextlib.suppress(ProcessLookupError):

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,11 +39,14 @@ CANCELS = 20
 GIVE_UP_S = 1.25
 
 #: What a strategy keeps of a request's deadline for its own ending.
-MARGIN_S = 0.5
+MARGIN_S = 0.3
 
 #: Steps that were given up on. The loop keeps only weak references to tasks; one that is collected while it is pending
 #: would be reported as destroyed.
 _given_up: set[asyncio.Task[Any]] = set()
+
+#: Tells the step that the running task works for about a save that failed; LangGraph's background saves inherit it.
+_failed_save: ContextVar[asyncio.Future[Exception] | None] = ContextVar("poolproof_failed_save", default=None)
 
 
 def inside(deadline_s: float) -> float:
@@ -59,8 +63,12 @@ async def hard_deadline(
     step runs at home, for a pool and its connections belong to one loop, and is waited for here, with the same
     deadline. If the caller is cancelled the step is ended in the same way.
 
-    Returns what the step returns, even if it came between the deadline and its end. Raises what the step raises, or
-    TimeoutError, whose cause is what the step raised when it was cancelled, if that was an error of its own.
+    A step is also ended as soon as a save of a :class:`BoundedSaver` fails in it: the run has failed, but LangGraph
+    goes on with its nodes, and tells only when all its other saves have ended, which may be seconds after the
+    database is back.
+
+    Returns what the step returns, even if it came between the deadline and its end. Raises what the step raises, what
+    its failed save raised, or TimeoutError.
     """
     if home is None or home is asyncio.get_running_loop():
         return await _bounded(step, seconds)
@@ -84,22 +92,27 @@ async def hard_deadline(
 
 
 async def _bounded(step: Callable[[], Awaitable[T]], seconds: float) -> T:
-    task = asyncio.ensure_future(_awaited(step))
+    loop = asyncio.get_running_loop()
+    failed_save: asyncio.Future[Any] = loop.create_future()
+    context = copy_context()
+    context.run(_failed_save.set, failed_save)
+    task = loop.create_task(_awaited(step), context=context)
     try:
-        await asyncio.wait({task}, timeout=seconds)
-        if not task.done():
-            _end(task, CANCELS)
-            await asyncio.wait({task}, timeout=GIVE_UP_S)
-    except asyncio.CancelledError:
-        if not task.done():
-            _end(task, CANCELS)
-            await asyncio.wait({task}, timeout=GIVE_UP_S)  # a second cancellation ends this wait, not the ending
-        raise
+        await asyncio.wait({task, failed_save}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        ended_itself = task.done()
     finally:
-        _let_go(task)
-    if not task.done() or task.cancelled():
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    return task.result()
+        try:
+            if not task.done():
+                _end(task, CANCELS)
+                await asyncio.wait({task}, timeout=GIVE_UP_S)  # a cancellation ends this wait, not the ending
+        finally:
+            _let_go(task)
+    error = task.exception() if task.done() and not task.cancelled() else None
+    if ended_itself or (task.done() and not task.cancelled() and error is None):
+        return task.result()
+    if failed_save.done():
+        raise failed_save.result()
+    raise TimeoutError(f"no answer within {seconds:g} s") from error  # what a step raises when it is cut off is no news
 
 
 async def _awaited(step: Callable[[], Awaitable[T]]) -> T:
@@ -182,7 +195,7 @@ class BoundedSaver(AsyncPostgresSaver):
     A run that is cancelled for good leaves background saves behind, and nobody else bounds those: on a silent
     connection each would hold its place in the pool, and this saver's lock, for ever. And if a node fails as well,
     LangGraph raises only the node's error: the save that failed is seen nowhere. So it is logged here, at level ERROR,
-    with the id of its thread.
+    with the id of its thread, and it ends the request at once (see :func:`hard_deadline`).
     """
 
     #: Seconds that one call may hold a connection. The wait for the saver's lock is not counted.
@@ -214,4 +227,7 @@ def _reported(what: str, config: RunnableConfig) -> Iterator[None]:
     except BaseException as error:
         thread_id = config["configurable"]["thread_id"]
         logger.error("thread %s: %s may not have been saved: %s: %s", thread_id, what, type(error).__name__, error)
+        failed = _failed_save.get()
+        if isinstance(error, Exception) and failed is not None and not failed.done():
+            failed.set_result(error)
         raise

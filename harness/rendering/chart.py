@@ -323,8 +323,7 @@ def _titles(marks: Sequence[Mark], time: _Scale, y: float, most: int) -> tuple[T
     here = [mark for mark in marks if mark.kind in EVENTS and mark.kind not in _ON_LATENCY]
     here = sorted((mark for mark in here if math.isfinite(mark.time_s)), key=lambda mark: order.index(mark.kind))
     return tuple(
-        Title(time(mark.time_s), y, f"{mark.time_s:.3f} s: {EVENTS[mark.kind][1]}: {mark.text}")
-        for mark in here[:most]
+        Title(time(mark.time_s), y, f"{mark.time_s:.3f} s: {EVENTS[mark.kind][1]}: {mark.text}") for mark in here[:most]
     )
 
 
@@ -371,14 +370,18 @@ def _ticks(time: _Scale, end_s: float, bottom: float) -> tuple[Label, ...]:
 
 
 def _phases(timeline: Timeline, time: _Scale, top: float) -> tuple[Label, ...]:
+    """Where phases begin; the name is left out where it would run into the one before or off the picture."""
     told = {"gate", "drive", "healed", "converged", "unconverged"}
     found: list[Label] = []
-    for name, at in timeline.phases:
+    free = 0.0
+    for name, at in sorted(timeline.phases, key=lambda phase: phase[1] if math.isfinite(phase[1]) else 0.0):
         if name not in told or not math.isfinite(at):
             continue
         x = time(at)
-        crowded = bool(found) and x - found[-1].x < 62
-        found.append(Label(x, top + 10, "" if crowded else name))
+        end = x + 5.6 * len(name) + 6
+        fits = x >= free and end < WIDTH - RIGHT
+        found.append(Label(x, top + 10, name if fits else ""))
+        free = end if fits else free
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ by their digests.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -29,6 +30,9 @@ TARGET_BYTES = 1_500_000
 CAP_BYTES = 5_000_000
 
 
+#: Cells that the guess at a report's size looks at.
+_SAMPLED = 30
+
 #: The four questions that every scenario belongs to one of.
 QUESTIONS = {
     1: "one shared pool or one per agent, and is it safe with threads?",
@@ -40,11 +44,12 @@ QUESTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """How much a report shows, and up to which size that will do: calls drawn one by one in a chart, intervals of its envelope, charts, findings.
+    """How much a report shows, and up to which size that will do.
 
-    ``passing`` and ``failing`` are (points, buckets) of a chart, or None for no chart; ``charted`` is how many cells
-    that need attention get one, ``kept_findings`` whether findings that are PASS are listed one by one,
-    ``longest_text`` the characters shown of any one text.
+    ``failing`` and ``passing`` are (calls drawn one by one, intervals of the envelope) of the charts of cells that
+    need attention and of the others, None for no chart; ``charted`` is how many of the former get one;
+    ``kept_findings`` says whether passing cells list their findings and measures; ``longest_text`` is the characters
+    shown of any one text; ``said`` tells the reader what is left out.
     """
 
     limit_bytes: int
@@ -97,10 +102,24 @@ def render(summary: RunSummary) -> str:
     """The whole report as one HTML document, as detailed as the byte budget allows."""
     page = ""
     for detail in DETAILS:
+        if _surely_too_big(summary, detail):
+            continue
         page = render_with(summary, detail)
         if len(page.encode()) <= detail.limit_bytes:
             break
     return page
+
+
+def _surely_too_big(summary: RunSummary, detail: Detail) -> bool:
+    """Guessed from every tenth cell or so, because a big report takes seconds at each level of detail."""
+    step = len(summary.cells) // _SAMPLED
+    if step < 2 or detail.charted < len(summary.cells):
+        return False
+    some = dataclasses.replace(summary, cells=summary.cells[::step])
+    none = dataclasses.replace(summary, cells=())
+    base = len(render_with(none, detail).encode())
+    each = (len(render_with(some, detail).encode()) - base) / len(some.cells)
+    return base + each * len(summary.cells) > 1.2 * detail.limit_bytes
 
 
 def render_with(summary: RunSummary, detail: Detail) -> str:
@@ -201,7 +220,7 @@ def anchor(cell_id: str) -> str:
 
 def _plain_name(name: str) -> str:
     """The measure's name without its unit, which stands with the number."""
-    return re.sub(r"_(ms|s)$", "", name).replace("_", " ")
+    return re.sub(r"_(ms|per_s|s)$", "", name).replace("_", " ")
 
 
 def _measure(name: str, value: Json) -> str:
@@ -209,6 +228,8 @@ def _measure(name: str, value: Json) -> str:
         return value if isinstance(value, str) else json.dumps(value)
     if name.endswith("_ms"):
         return words.milliseconds(float(value))
+    if name.endswith("_per_s"):
+        return f"{value:,.1f} a second"
     if name.endswith("_s"):
         return words.seconds(float(value))
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
@@ -237,6 +258,7 @@ def _facts(summary: RunSummary) -> list[tuple[str, str]]:
 # -- the template's surroundings ----------------------------------------------------------------------------------
 
 
+@cache
 def _environment(longest_text: int) -> jinja2.Environment:
     def shown(text: object) -> str:
         return words.visible(str(text), longest_text)

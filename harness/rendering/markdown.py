@@ -106,7 +106,9 @@ def _cell(cell: CellResult) -> str:
         "",
         *findings,
         "",
-        f"    {words.one_line(words.replay(cell))}",
+        "```sh",
+        words.one_line(words.replay(cell)),
+        "```",
     ]
     return "\n".join(lines) + "\n\n"
 
@@ -134,6 +136,6 @@ def _escaped(text: str) -> str:
 
 
 def _decision(text: str) -> str:
-    """Text whose backquoted names stay code."""
-    pieces = words.one_line(text).split("`")
-    return "".join(f"`{piece}`" if place % 2 else _escaped(piece) for place, piece in enumerate(pieces) if piece)
+    """Text whose backquoted names stay code; any other backquote is a character like others."""
+    pieces = re.split(r"(`[\w./:+-]+`)", words.one_line(text))
+    return "".join(piece if place % 2 else _escaped(piece) for place, piece in enumerate(pieces))

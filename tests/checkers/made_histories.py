@@ -39,7 +39,7 @@ class MadeCell:
         self.now_s = 0.0
         self.state: dict[str, list[str]] = {}
         self.answers: dict[str, list[str]] = {}
-        self._calls = 0
+        self._calls: dict[int, Op] = {}
 
     def row(
         self,
@@ -64,9 +64,9 @@ class MadeCell:
 
     def invoke(self, f: str, process: str, value: dict[str, Json]) -> int:
         """Begin an operation; the number is for :meth:`complete`."""
-        self._calls += 1
-        self.row(OpType.INVOKE, f, process, value, self._calls)
-        return self._calls
+        number = len(self._calls) + 1
+        self._calls[number] = self.row(OpType.INVOKE, f, process, value, number)
+        return number
 
     def complete(
         self,
@@ -76,12 +76,14 @@ class MadeCell:
         error: ErrorInfo | None = None,
     ) -> Op:
         """End it."""
-        begun = next(op for op in self.rows if op.call == call)
+        begun = self._calls[call]
         return self.row(kind, begun.f, begun.process, value or {}, call, error)
 
     # -- calls of users -------------------------------------------------------------------------------------------
 
-    def begin(self, kind: str = "turn", turn: str = "t1", *, thread: str = THREAD, group: str = "g0", **more: Any) -> int:
+    def begin(
+        self, kind: str = "turn", turn: str = "t1", *, thread: str = THREAD, group: str = "g0", **more: Any
+    ) -> int:
         """A user's call, begun now. ``turn`` is the part of its id after the thread, or a whole id."""
         agent, user = thread.split(".")[:2]
         identity = turn if "/" in turn else f"{thread}/{turn}"
@@ -143,8 +145,15 @@ class MadeCell:
             answers.clear()
 
     def save(
-        self, f: str = "aput", *, parent: int | None = None, thread: str = THREAD, group: str = "g0", turn: str = "t1",
-        took_s: float = 0.01, error: ErrorInfo | None = None,
+        self,
+        f: str = "aput",
+        *,
+        parent: int | None = None,
+        thread: str = THREAD,
+        group: str = "g0",
+        turn: str = "t1",
+        took_s: float = 0.01,
+        error: ErrorInfo | None = None,
     ) -> int:
         """A saver call."""
         agent = thread.split(".")[0]
@@ -189,7 +198,9 @@ class MadeCell:
     def everybody(self, *, status: str = "ok", took_s: float = 0.05, round_: int = 0) -> None:
         """One turn on each of two groups, by a user of its own thread."""
         for number, group in enumerate(("g0", "g1")):
-            self.call("turn", f"t{round_}", thread=f"{AGENT}.u{number + 1}.0", group=group, status=status, took_s=took_s)
+            self.call(
+                "turn", f"t{round_}", thread=f"{AGENT}.u{number + 1}.0", group=group, status=status, took_s=took_s
+            )
 
     # -- ends -----------------------------------------------------------------------------------------------------
 
@@ -200,7 +211,7 @@ class MadeCell:
         for _ in range(5):
             self.save("aput")
         self.everybody(round_=1)
-        self.point("gate", "runner", {"kinds": {"turn": 2}, "agents": {AGENT: 2}})
+        self.point("gate", "runner", {"kinds": {"turn": 2}, "agents": {f"g0/{AGENT}": 1, f"g1/{AGENT}": 1}})
         self.phase("drive")
 
     def end(self) -> None:
