@@ -7,6 +7,7 @@ A bare ``pip install nox`` on Python 3.11 or newer is enough; each session sets 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 
 import nox
@@ -62,25 +63,27 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def containers(session: nox.Session) -> None:
-    """The same on a real Docker engine, with images made on the spot: nothing is pulled."""
+    """The same on a real Docker engine (one is started where none runs), with images made on the spot: no pull."""
     _install(session, "-e", ".[dev]")
-    _run(session, "pytest", "-m", "docker", "-rs", *session.posargs)
+    engine = ("python", "-m", "harness.environments.engine", "--")
+    _run(session, *engine, "python", "-m", "pytest", "tests/environments", "-m", "docker", "-rs", *session.posargs)
+    scenario = "poolproof run network/reset_mid_turn --strategy per_agent_pool --environment containers --require-all"
+    _run(session, *engine, "bash", "-c", f'set -e; eval "$(python -m harness.environments.images)"; {scenario}')
 
 
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:
     """What a user gets: the wheel, installed into an empty environment, used from an empty folder."""
-    scratch = Path(session.create_tmp())
-    session.run("pip", "wheel", "--no-deps", "--wheel-dir", str(scratch / "wheel"), str(ROOT), silent=True)
-    (wheel,) = (scratch / "wheel").glob("poolproof-*.whl")
-    session.install("-c", str(LOCK), str(wheel))
-    wheel.unlink()
-    empty = scratch / "empty"
-    empty.mkdir(exist_ok=True)
-    session.chdir(empty)
-    _run(session, "poolproof", "list", "scenarios")
-    _run(session, "poolproof", "run", "network/steady", "--strategy", "per_agent_pool")
-    _run(session, "pytest", "scenarios", "-k", "steady and per_agent")
+    with tempfile.TemporaryDirectory(prefix="poolproof-package-") as scratch:
+        wheels, empty = Path(scratch, "wheels"), Path(scratch, "empty")
+        empty.mkdir()
+        session.run("pip", "wheel", "--no-deps", "--wheel-dir", str(wheels), str(ROOT), silent=True)
+        (wheel,) = wheels.glob("poolproof-*.whl")
+        session.install("-c", str(LOCK), str(wheel))
+        with session.chdir(empty):
+            _run(session, "poolproof", "list", "scenarios")
+            _run(session, "poolproof", "run", "network/steady", "--strategy", "per_agent_pool")
+            _run(session, "pytest", "scenarios", "-k", "steady and per_agent")
 
 
 @nox.session(reuse_venv=False)

@@ -18,9 +18,10 @@ from typing import Annotated, Any, Protocol, TypedDict, TypeVar
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.graph import add_messages
 
-from agents_under_test.scripted_model import ScriptedModel, question_in
 from harness.core.agent import AgentUnderTest
 from harness.core.pool import AgentHandle, PoolStrategy, Reply, Request
+
+from .scripted_model import ScriptedModel, question_in
 
 _State = TypeVar("_State", contravariant=True)
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, TypedDict
 
 from langgraph.graph import START, StateGraph
 
-from agents_under_test.base import BaseAgent, ChatState, think, turn_in
-from agents_under_test.scripted_model import draw, question_in
+from .base import BaseAgent, ChatState, think, turn_in
+from .scripted_model import draw, question_in
 
 
 class _Formula(TypedDict):

@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 
-from agents_under_test.base import BaseAgent, ChatState, Node, think, turn_in
-from agents_under_test.scripted_model import question_in
+from .base import BaseAgent, ChatState, Node, think, turn_in
+from .scripted_model import question_in
 
 #: The two gates, in order; each waits for a human.
 GATES = ("approve_scope", "approve_budget")

@@ -15,8 +15,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Durability
 
-from agents_under_test.base import BaseAgent, ChatState, Node, think, turn_in
-from agents_under_test.scripted_model import question_in
+from .base import BaseAgent, ChatState, Node, think, turn_in
+from .scripted_model import question_in
 
 #: In the order in which the supervisor asks them: three hops from one to another. The last one writes the answer.
 SUB_AGENTS = ("data_agent", "stats_agent", "chart_agent", "report_agent")

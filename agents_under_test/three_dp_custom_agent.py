@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from langgraph.graph import START, StateGraph
 
-from agents_under_test.base import BaseAgent, ChatState, think, turn_in
-from agents_under_test.scripted_model import question_in
+from .base import BaseAgent, ChatState, think, turn_in
+from .scripted_model import question_in
 
 MESH_BYTES = 1 << 20
 

@@ -15,8 +15,8 @@ from langchain_core.messages import HumanMessage
 from langgraph.graph import START, StateGraph
 from langgraph.types import Send
 
-from agents_under_test.base import BaseAgent, ChatState, think, turn_in
-from agents_under_test.scripted_model import draw, question_in
+from .base import BaseAgent, ChatState, think, turn_in
+from .scripted_model import draw, question_in
 
 ARMS = tuple(f"arm_{number}" for number in range(8))
 

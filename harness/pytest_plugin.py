@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Where Poolproof is installed from a checkout, its scenarios lie beside a conftest.py: --pyargs allows for that."""
+    """Installed from a checkout, our scenarios lie beside a conftest.py of ours: --pyargs allows for that."""
     named = early_config.known_args_namespace
     if any(_installed(arg, early_config.invocation_params.dir) != arg for arg in named.file_or_dir):
         named.pyargs = True

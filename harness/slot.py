@@ -65,7 +65,7 @@ class Slot:
         """Start a slot and do not wait: several come up side by side. Then :meth:`wait_ready`."""
         options = json.dumps({"environment": environment, "parent": os.getpid()})
         popen = subprocess.Popen(
-            [sys.executable, "-m", "harness.slot_process", options],
+            [sys.executable, "-P", "-m", "harness.slot_process", options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_slot_environment(),

@@ -59,5 +59,6 @@ def _judged(
         wall_s=wall_s,
         scheduled_s=scenario.scheduled_s,
         folder=f"cells/{folder.path.name}",
+        checkers=registry.checkers,
     )
     return dataclasses.replace(result, plan=tuple(plan_to_json(plan)))

@@ -244,8 +244,8 @@ RECREATE_NO_FAULT = Scenario(
     bounds=Bounds(deadline_s=20.0),
     must_catch=(
         ("naive_recreate", Guarantee.NO_POOL_CLOSED),
-        ("naive_recreate", Guarantee.AVAILABLE),
-        ("graceful_degradation", Guarantee.AVAILABLE),
+        ("naive_recreate", Guarantee.RECOVERS),
+        ("graceful_degradation", Guarantee.RECOVERS),
         ("instance_tracking_naive", Guarantee.NO_POOL_CLOSED),
         ("pool_reference_naive", Guarantee.NO_POOL_CLOSED),
     ),

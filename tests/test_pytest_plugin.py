@@ -19,12 +19,14 @@ from harness.core.cell import CellSpec
 from harness.core.errors import ComponentError, MissingComponent
 from harness.core.record import CellResult
 from harness.core.verdict import Finding, Guarantee, Json, Verdict
+from harness.environments.cache import cache_root
 from harness.registry import default_registry
 from harness.rendering import html, junit, markdown, summary_json
 from harness.store import CellFolder
 
 pytest_plugins = ("pytester",)
 
+CACHE = cache_root()
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Ours, and none that would be imported anew for each session under test.
@@ -440,6 +442,7 @@ def test_a_users_own_strategy_on_real_components(pytester: pytest.Pytester, monk
         POOL + "\ndef test_mine(poolproof_run):\n    poolproof_run('network/steady', strategy=MyPool).expect_pass()\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("POOLPROOF_CACHE", str(CACHE))  # pytester's HOME is empty: it would build Toxiproxy anew
     result = pytester.runpytest_subprocess("-p", "harness.pytest_plugin", timeout=300)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["report reports/*/report.html"])

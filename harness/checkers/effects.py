@@ -118,16 +118,8 @@ def _renews(damage: Damage, reading: Reading) -> str | None:
 
 
 def _lingers(damage: Damage, reading: Reading) -> str | None:
-    gate, within = 0, 0
-    for sample in reading.samples:
-        count = sum(len(pids) for pids in (sample.backends or {}).values())
-        if sample.time_s <= reading.gate_end_s:
-            gate = max(gate, count)
-        elif damage.began_s <= sample.time_s <= damage.ended_s:
-            within = max(within, count)
-    if within > gate:
-        return None
-    return f"no connection lingered: at most {within} backends stood in it, {gate} in the gate"
+    seen = number(damage.change, "lingering_sockets") >= 1
+    return None if seen else "made no closing slow: no socket was seen half closed"
 
 
 def _recreates(damage: Damage, reading: Reading) -> str | None:

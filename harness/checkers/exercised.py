@@ -35,7 +35,7 @@ class Exercised(Checker):
         return decide(
             self.guarantee,
             flaws,
-            f"{windows} windows, each installed, felt and healed; {answered:,} calls answered",
+            f"every window ({windows}) was installed, felt and healed; {answered:,} calls answered",
             {"windows": windows},
         )
 

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from functools import lru_cache
 
 from harness.checkers.flaws import Flaw, decide
-from harness.checkers.reading import Call, Reading, read, strings, text
+from harness.checkers.reading import Call, Reading, opened_or_closed_by, read, text
 from harness.core.facts import Facts
 from harness.core.history import ErrorInfo, History, Op
 from harness.core.scenario import Bounds
@@ -95,8 +95,8 @@ class _Closers:
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         by = ""
         if closes:
-            frames = " <- ".join(strings(closes[-1].value, "by")[:3]) or "an unknown place"
-            by = f"; {text(closes[-1].value, 'pool') or 'the pool'} closed at {closes[-1].time_s:.3f} s by {frames}"
+            pool, who = text(closes[-1].value, "pool") or "the pool", opened_or_closed_by(closes[-1])
+            by = f"; {pool} closed at {closes[-1].time_s:.3f} s by {who}"
         how = "in an exception" if call.end.error is not None else "in a reply"
         words = f"PoolClosed reached a caller {how} ({kind}): {call}: {said[:200]}{by}"
         return Flaw(Verdict.FAIL, words, (*call.rows, *(op.index for op in closes[-_CLOSERS_SHOWN:])))

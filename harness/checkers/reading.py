@@ -47,6 +47,12 @@ def strings(value: Mapping[str, Json], key: str) -> list[str]:
     return [item for item in found if isinstance(item, str)]
 
 
+def opened_or_closed_by(op: Op) -> str:
+    """Who a ``pool`` row says it was, innermost frame first, without the interpreter's own frames."""
+    frames = [frame for frame in strings(op.value, "by") if not frame.startswith("<")]
+    return " <- ".join(frames[:3]) or "an unknown place"
+
+
 class Call(NamedTuple):
     """One call of a user. ``status``: ok, refused, fail, info, or open if it never completed."""
 
@@ -118,6 +124,7 @@ class Damage(NamedTuple):
     needs_in_flight: float
     in_flight: float
     fault: Mapping[str, Json]
+    change: Mapping[str, Json]  # what the component said last: at the heal, else when it was installed
     row: int
 
     def __str__(self) -> str:
@@ -301,20 +308,23 @@ class Reading:
     @cached_property
     def damages(self) -> tuple[Damage, ...]:
         """Every window, in the order in which they began."""
-        installed = {self._window(op) for op, end in self.pairs("fault") if end is not None and end.type is OpType.OK}
-        healed = {
-            self._window(op): end.time_s for op, end in self.pairs("heal") if end is not None and end.type is OpType.OK
+        ends = {
+            f: {self._window(op): end for op, end in self.pairs(f) if end is not None and end.type is OpType.OK}
+            for f in ("fault", "heal")
         }
+        installed, healed = ends["fault"], ends["heal"]
         found = []
         for op, _ in self.pairs("fault"):
             value, window = op.value, self._window(op)
             fault = value.get("fault")
+            last = healed.get(window) or installed.get(window)
+            change = last.value.get("change") if last is not None else None
             found.append(
                 Damage(
                     number=window,
                     kind=text(value, "kind") or "unnamed fault",
                     began_s=op.time_s,
-                    ended_s=healed.get(window, self.end_s),
+                    ended_s=healed[window].time_s if window in healed else self.end_s,
                     installed=window in installed,
                     healed=window in healed,
                     usable=value.get("usable") is True,
@@ -324,6 +334,7 @@ class Reading:
                     needs_in_flight=number(value, "needs_in_flight"),
                     in_flight=number(value, "in_flight"),
                     fault=fault if isinstance(fault, dict) else {},
+                    change=change if isinstance(change, dict) else {},
                     row=op.index,
                 )
             )

@@ -41,7 +41,7 @@ class Recovers(Checker):
             flaws += [] if flaw is None else [flaw]
         if not agents:
             flaws.append(Flaw(Verdict.INVALID, "nobody called, so nobody could be served again"))
-        kept = f"all {len(agents)} agents answered every call from {latest_s:.2f} s after the heal on"
+        kept = f"all {len(agents)} replicas answered every call from {latest_s:.2f} s after the heal on"
         return decide(self.guarantee, flaws, kept, {"recovery_s": round(latest_s, 3), "bound_s": bounds.recover_s})
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.checkers.no_pool_closed import leaks
-from harness.checkers.reading import Reading, read, strings, text
+from harness.checkers.reading import Reading, opened_or_closed_by, read, text
 from harness.core.history import History
 from harness.core.record import Mark, Timeline
 
@@ -103,7 +103,7 @@ def _pools(reading: Reading) -> list[Mark]:
         Mark(
             time_s=op.time_s,
             kind=kinds[text(op.value, "event")],
-            text=f"{text(op.value, 'pool')} by {' <- '.join(strings(op.value, 'by')[:3]) or 'an unknown place'}"[:300],
+            text=f"{text(op.value, 'pool')} by {opened_or_closed_by(op)}"[:300],
             index=op.index,
         )
         for op in reading.points("pool")

@@ -7,7 +7,7 @@ a scope: leaving it heals, whatever happened inside, also when it is cancelled.
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -78,7 +78,7 @@ class Window:
     def __post_init__(self) -> None:
         for name in ("start_s", "stop_s"):
             value: Any = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if not _is_number(value):
                 raise UsageError(f"window of {self.fault.kind!r}: {name} is {value!r}; allowed: a number of seconds")
             if not 0 <= value <= PLAN_LIMIT_S:
                 raise UsageError(f"window of {self.fault.kind!r}: {name} is {value!r}; allowed: 0 to {PLAN_LIMIT_S:g}")
@@ -93,8 +93,8 @@ FaultPlan: TypeAlias = tuple[Window, ...]
 
 def fault_to_json(fault: Fault) -> dict[str, Json]:
     """``{"kind": ..., field: value, ...}``."""
-    assert dataclasses.is_dataclass(fault)
-    return {"kind": fault.kind, **{item.name: getattr(fault, item.name) for item in dataclasses.fields(fault)}}
+    configured: Any = fault  # a dataclass, which a protocol cannot say
+    return {"kind": fault.kind, **{item.name: getattr(fault, item.name) for item in dataclasses.fields(configured)}}
 
 
 def plan_to_json(plan: FaultPlan) -> list[Json]:
@@ -121,6 +121,8 @@ def fault_from_json(data: Mapping[str, Json], kinds: Mapping[str, type[Any]], wh
         values[name] = value
     try:
         built: Fault = kinds[kind](**values)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {kind}: {error}") from error
     return built
@@ -130,8 +132,13 @@ def _same_kind(value: Json, default: object) -> bool:
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(value, bool) and isinstance(default, bool)
     if isinstance(default, float):
-        return isinstance(value, int | float) and math.isfinite(value)
+        return _is_number(value)
     return isinstance(value, type(default))
+
+
+def _is_number(value: object) -> bool:
+    """A finite number that a float can hold: JSON may bring integers of any size."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def plan_from_json(data: Json, kinds: Mapping[str, type[Any]]) -> FaultPlan:
@@ -148,7 +155,10 @@ def plan_from_json(data: Json, kinds: Mapping[str, type[Any]]) -> FaultPlan:
             raise UsageError(f"{where}: fault is {fault!r}; allowed: an object with kind and the fault's fields")
         start_s, stop_s = row["start_s"], row["stop_s"]
         built = fault_from_json(fault, kinds, where)
-        windows.append(Window(built, start_s, stop_s))  # type: ignore[arg-type]
+        try:
+            windows.append(Window(built, start_s, stop_s))  # type: ignore[arg-type]
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from error
     plan = tuple(windows)
     check_plan(plan)
     return plan

@@ -175,6 +175,10 @@ class History(Sequence[Op]):
         return self._ops[-1].time_s if self._ops else 0.0
 
 
+#: What reading a damaged row may raise; ArithmeticError: JSON may bring integers that no float can hold.
+_NOT_A_ROW = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, AssertionError, RecursionError)
+
+
 def parse_history(lines: Iterable[str], *, where: str = "history") -> History:
     """Read ``history.jsonl``. A torn last line is dropped; damage anywhere else raises UsageError with its line."""
     ops: list[Op] = []
@@ -191,6 +195,14 @@ def parse_history(lines: Iterable[str], *, where: str = "history") -> History:
             if not line.endswith("\n"):
                 raise ValueError("no line end")
             ops.append(Op.from_json(row))
-        except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
+        except (
+            ValueError,
+            LookupError,
+            ArithmeticError,
+            TypeError,
+            AttributeError,
+            AssertionError,
+            RecursionError,
+        ) as error:
             bad = (number, f"{type(error).__name__}: {str(error)[:120]}")
     return History(ops, torn=bad is not None)

@@ -22,6 +22,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import CheckpointTuple
     from psycopg import AsyncCursor
     from psycopg.rows import DictRow
 
@@ -45,8 +46,19 @@ MARGIN_S = 0.3
 #: would be reported as destroyed.
 _given_up: set[asyncio.Task[Any]] = set()
 
-#: Tells the step that the running task works for about a save that failed; LangGraph's background saves inherit it.
-_failed_save: ContextVar[asyncio.Future[Exception] | None] = ContextVar("poolproof_failed_save", default=None)
+
+class _Step:
+    """What a step and the savers that it uses tell each other: the save that failed, the last checkpoint that was
+    read.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.failed_save: asyncio.Future[Any] = loop.create_future()
+        self.read: CheckpointTuple | None = None
+
+
+#: The step that the running task works for; LangGraph's background saves inherit it.
+_step: ContextVar[_Step | None] = ContextVar("poolproof_step", default=None)
 
 
 def inside(deadline_s: float) -> float:
@@ -93,12 +105,12 @@ async def hard_deadline(
 
 async def _bounded(step: Callable[[], Awaitable[T]], seconds: float) -> T:
     loop = asyncio.get_running_loop()
-    failed_save: asyncio.Future[Any] = loop.create_future()
+    shared = _Step(loop)
     context = copy_context()
-    context.run(_failed_save.set, failed_save)
+    context.run(_step.set, shared)
     task = loop.create_task(_awaited(step), context=context)
     try:
-        await asyncio.wait({task, failed_save}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, shared.failed_save}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         ended_itself = task.done()
     finally:
         try:
@@ -110,8 +122,8 @@ async def _bounded(step: Callable[[], Awaitable[T]], seconds: float) -> T:
     error = task.exception() if task.done() and not task.cancelled() else None
     if ended_itself or (task.done() and not task.cancelled() and error is None):
         return task.result()
-    if failed_save.done():
-        raise failed_save.result()
+    if shared.failed_save.done():
+        raise shared.failed_save.result()
     raise TimeoutError(f"no answer within {seconds:g} s") from error  # what a step raises when it is cut off is no news
 
 
@@ -207,6 +219,22 @@ class BoundedSaver(AsyncPostgresSaver):
             bound.start(self.call_s)
             yield cursor
 
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Read a checkpoint; see the base class.
+
+        Within one step the same checkpoint is not read twice in a row: ``finish_turn`` looks at what is stored, and
+        LangGraph reads it again a moment later. With one writer to a thread nothing can lie between the two but a save
+        that lands late, and that is harmless whether it is seen or not.
+        """
+        step = _step.get()
+        if step is None:
+            return await super().aget_tuple(config)
+        known, step.read = step.read, None
+        if known is not None and _asks_for(config, known):
+            return known
+        step.read = await super().aget_tuple(config)
+        return step.read
+
     async def aput(self, config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any) -> RunnableConfig:
         """Save a checkpoint; see the base class."""
         with _reported("a checkpoint", config):
@@ -220,14 +248,24 @@ class BoundedSaver(AsyncPostgresSaver):
             await super().aput_writes(config, writes, task_id, task_path)
 
 
+def _asks_for(config: RunnableConfig, known: CheckpointTuple) -> bool:
+    """True if ``config`` asks for the checkpoint ``known``, or for its thread's newest when that is what it was."""
+    asked, has = config["configurable"], known.config["configurable"]
+    same = asked["thread_id"] == has["thread_id"] and asked.get("checkpoint_ns", "") == has.get("checkpoint_ns", "")
+    return same and asked.get("checkpoint_id") in (None, has["checkpoint_id"])
+
+
 @contextmanager
 def _reported(what: str, config: RunnableConfig) -> Iterator[None]:
     try:
+        step = _step.get()
+        if step is not None:
+            step.read = None
         yield
     except BaseException as error:
         thread_id = config["configurable"]["thread_id"]
         logger.error("thread %s: %s may not have been saved: %s: %s", thread_id, what, type(error).__name__, error)
-        failed = _failed_save.get()
-        if isinstance(error, Exception) and failed is not None and not failed.done():
-            failed.set_result(error)
+        step = _step.get()
+        if isinstance(error, Exception) and step is not None and not step.failed_save.done():
+            step.failed_save.set_result(error)
         raise

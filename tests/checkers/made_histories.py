@@ -187,9 +187,11 @@ class MadeCell:
         call = self.invoke("fault", "faults", value)
         self.complete(call, OpType.OK, {"window": number, "change": {}})
 
-    def heal(self, number: int = 0) -> None:
-        """It ends."""
-        self.complete(self.invoke("heal", "faults", {"window": number}), OpType.OK, {"window": number})
+    def heal(self, number: int = 0, **change: Json) -> None:
+        """It ends; ``change`` is what the component says last."""
+        self.complete(
+            self.invoke("heal", "faults", {"window": number}), OpType.OK, {"window": number, "change": change}
+        )
 
     def sample(self, **backends: Sequence[int]) -> None:
         """A row of the sampler."""

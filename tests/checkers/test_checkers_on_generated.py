@@ -70,7 +70,7 @@ def _plant(code: str, thread: ThreadFacts) -> dict[str, Any]:
         "sql_turns": turns[:-1],
         "answers": tuple(turn for turn in thread.answers if turn != last),
     }
-    return {
+    planted: dict[str, dict[str, Any]] = {
         "L1": {**gone, "history_turns": turns[:-1]},
         "L2": gone,
         "H1": {"answers": tuple(turn for turn in thread.answers if turn != last)},
@@ -80,7 +80,8 @@ def _plant(code: str, thread: ThreadFacts) -> dict[str, Any]:
         "Q1": {"turns": (*turns, f"{thread.thread}/t999")},
         "T1": {"problems": ("mixed",)},
         "P1": {**gone, "forks": 99},
-    }[code]
+    }
+    return planted[code]
 
 
 @pytest.mark.parametrize("code", ["L1", "L2", "H1", "D1", "D2", "X1", "Q1", "T1", "P1"])

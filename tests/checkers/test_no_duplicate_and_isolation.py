@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -114,8 +115,8 @@ def test_i1_an_interrupt_got_lost() -> None:
 @pytest.mark.parametrize("place", ["turns", "sql_turns", "history_turns", "answers"])
 def test_x1_a_turn_of_another_thread(place: str) -> None:
     cell = _two_threads()
-    mixed = (*turns_of(1, 2), f"{OTHER}/t1")
-    finding = _apart(cell, cell.facts(**{place: mixed}))
+    mixed: dict[str, Any] = {place: (*turns_of(1, 2), f"{OTHER}/t1")}
+    finding = _apart(cell, cell.facts(**mixed))
     shows(finding, Verdict.FAIL, "X1")
     assert OTHER in finding.summary
 

@@ -242,7 +242,8 @@ def test_failed_final_reads_decide_nothing(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("reader", ["turns", "sql_turns"])
 def test_a_reader_that_failed_decides_nothing(reader: str) -> None:
     cell = _three_turns()
-    shows(_check(cell, cell.facts(**{reader: None})), Verdict.INVALID)
+    failed: dict[str, Any] = {reader: None}
+    shows(_check(cell, cell.facts(**failed)), Verdict.INVALID)
 
 
 def test_a_proven_loss_stands_although_the_final_reads_failed() -> None:
