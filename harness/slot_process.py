@@ -23,10 +23,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+
+from harness.core.agent import Turn
 from harness.core.cell import CellSpec
 from harness.core.errors import ComponentError, MissingComponent
 from harness.core.facts import Facts
 from harness.core.verdict import Json, Verdict
+from harness.driving.replica import builder_of
 from harness.environments.stack import Stack
 from harness.registry import Registry, default_registry
 from harness.runner import GROUPS, Job, run_cell
@@ -85,6 +90,7 @@ class SlotProcess:
     def _open(self) -> None:
         self._stack = Stack.open(self._environment, note=lambda text: self.answer({"note": text}))
         _ = self._registry.strategies, self._registry.agents, self._registry.scenarios, self._registry.faults
+        asyncio.run(_warm_up(self._registry))
         gc.collect()
         gc.freeze()  # the children share what was imported
         components: list[Json] = [
@@ -158,6 +164,20 @@ class SlotProcess:
         scenario = self._registry.scenario(spec.scenario)
         ends = [window.stop_s for window in plan_of(spec, scenario, self._registry)]
         return max([scenario.scheduled_s, *ends])
+
+
+async def _warm_up(registry: Registry) -> None:
+    """One turn of each agent, in memory: what is imported late, or compiled at first use, is so once and not in each
+    cell.
+    """
+    for name in registry.agents:
+        agent = registry.agent(name)
+        turn = Turn(f"{name}.u0.0/t1", f"{name}.u0.0", "hello")
+        config: RunnableConfig = {"configurable": {"thread_id": turn.thread_id}}
+        graph = builder_of(agent).compile(checkpointer=InMemorySaver())
+        await graph.ainvoke(agent.turn_input(turn), config, durability="async")
+        async for _ in graph.aget_state_history(config):
+            pass
 
 
 def _kill(pid: int) -> None:

@@ -44,7 +44,7 @@ class _BoundedSession(requests.Session):
         self.trust_env = False
         self.max_redirects = 0
 
-    def request(self, method: str, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs.setdefault("timeout", _CALL_TIMEOUT_S)
         response = super().request(method, url, *args, **kwargs)
         if not 200 <= response.status_code < 300 and response.status_code not in _RAISED_BY_LIBRARY:

@@ -18,6 +18,7 @@ from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from langgraph.checkpoint.base import copy_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
 if TYPE_CHECKING:
@@ -222,18 +223,17 @@ class BoundedSaver(AsyncPostgresSaver):
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint; see the base class.
 
-        Within one step the same checkpoint is not read twice in a row: ``finish_turn`` looks at what is stored, and
-        LangGraph reads it again a moment later. With one writer to a thread nothing can lie between the two but a save
-        that lands late, and that is harmless whether it is seen or not.
+        Within one step, and until something is saved, the same checkpoint is not read again: ``finish_turn`` looks at
+        what is stored, and LangGraph reads it once or twice more a moment later. With one writer to a thread nothing
+        can come between but a save that lands late, and that is harmless whether it is seen or not.
         """
         step = _step.get()
-        if step is None:
-            return await super().aget_tuple(config)
-        known, step.read = step.read, None
-        if known is not None and _asks_for(config, known):
-            return known
-        step.read = await super().aget_tuple(config)
-        return step.read
+        if step is not None and step.read is not None and _asks_for(config, step.read):
+            return step.read._replace(checkpoint=copy_checkpoint(step.read.checkpoint))  # a run works on its own
+        found = await super().aget_tuple(config)
+        if step is not None and found is not None and "checkpoint_id" not in config["configurable"]:
+            step.read = found._replace(checkpoint=copy_checkpoint(found.checkpoint))
+        return found
 
     async def aput(self, config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any) -> RunnableConfig:
         """Save a checkpoint; see the base class."""
@@ -249,7 +249,7 @@ class BoundedSaver(AsyncPostgresSaver):
 
 
 def _asks_for(config: RunnableConfig, known: CheckpointTuple) -> bool:
-    """True if ``config`` asks for the checkpoint ``known``, or for its thread's newest when that is what it was."""
+    """True if ``config`` asks for the checkpoint ``known``, by its id or as the newest of its thread."""
     asked, has = config["configurable"], known.config["configurable"]
     same = asked["thread_id"] == has["thread_id"] and asked.get("checkpoint_ns", "") == has.get("checkpoint_ns", "")
     return same and asked.get("checkpoint_id") in (None, has["checkpoint_id"])

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
-from agents_driving import Pool
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from harness.core.environment import Environment
+from tests.agents_under_test.agents_driving import Pool
 
 
 @pytest.fixture

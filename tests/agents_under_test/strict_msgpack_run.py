@@ -9,9 +9,10 @@ import asyncio
 import logging
 import sys
 
-from agents_driving import AGENTS, assert_whole, compiled, stored, take, turns_of
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde import _msgpack
+
+from tests.agents_under_test.agents_driving import AGENTS, assert_whole, compiled, stored, take, turns_of
 
 
 async def main(conninfo: str) -> None:

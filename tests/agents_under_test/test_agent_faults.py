@@ -7,7 +7,12 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
-from agents_driving import (
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+from agents_under_test.base import BaseAgent
+from agents_under_test.supervisor_agent import SupervisorAgent
+from harness.core.agent import Turn
+from tests.agents_under_test.agents_driving import (
     AGENTS,
     FailingSaver,
     Pool,
@@ -22,11 +27,6 @@ from agents_driving import (
     turns_like,
     turns_of,
 )
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-
-from agents_under_test.base import BaseAgent
-from agents_under_test.supervisor_agent import SupervisorAgent
-from harness.core.agent import Turn
 
 pytestmark = pytest.mark.slow
 

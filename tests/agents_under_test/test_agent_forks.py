@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from agents_driving import AGENTS, Graph, Pool, assert_whole, compiled, config_of, stored, take, turns_of
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
 from agents_under_test.base import BaseAgent
 from agents_under_test.formulation_assistant import FormulationAssistant
 from harness.core.agent import Turn
+from tests.agents_under_test.agents_driving import (
+    AGENTS,
+    Graph,
+    Pool,
+    assert_whole,
+    compiled,
+    config_of,
+    stored,
+    take,
+    turns_of,
+)
 
 pytestmark = pytest.mark.slow
 

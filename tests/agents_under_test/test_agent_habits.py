@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, LiteralString
 
 import pytest
-from agents_driving import FailingSaver, Pool, compiled, config_of, take, turns_of
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.types import Command
 
@@ -14,6 +13,7 @@ from agents_under_test.project_bodhi_agent import GATES, ProjectBodhiAgent
 from agents_under_test.supervisor_agent import SAVING, SUB_AGENTS, SupervisorAgent
 from agents_under_test.three_dp_custom_agent import MESH_BYTES, ThreeDPCustomAgent
 from agents_under_test.trial_analysis_agent import ARMS, TrialAnalysisAgent
+from tests.agents_under_test.agents_driving import FailingSaver, Pool, compiled, config_of, take, turns_of
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agents_driving import AGENTS, assert_whole, compiled, stored, take, turns_of
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -17,6 +16,7 @@ from agents_under_test.project_bodhi_agent import ProjectBodhiAgent
 from agents_under_test.supervisor_agent import SupervisorAgent
 from agents_under_test.three_dp_custom_agent import ThreeDPCustomAgent
 from agents_under_test.trial_analysis_agent import TrialAnalysisAgent
+from tests.agents_under_test.agents_driving import AGENTS, assert_whole, compiled, stored, take, turns_of
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from agents_driving import AGENTS
 
 from harness.core.environment import Environment
+from tests.agents_under_test.agents_driving import AGENTS
 
 pytestmark = pytest.mark.slow
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from agents_driving import AGENTS, Pool, assert_whole, compiled, stored, take, turns_of
 from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
 from agents_under_test.base import BaseAgent
 from agents_under_test.scripted_model import LONGEST_MS, SHORTEST_MS, duration_ms
+from tests.agents_under_test.agents_driving import AGENTS, Pool, assert_whole, compiled, stored, take, turns_of
 
 pytestmark = pytest.mark.slow
 

@@ -6,13 +6,13 @@ import logging
 from typing import Any
 
 import pytest
-from agents_driving import Pool, assert_whole, compiled, stored, take, turns_of
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
 from agents_under_test.three_dp_custom_agent import ThreeDPCustomAgent
 from harness.core.agent import Turn
 from harness.core.pool import AgentHandle, Answered, Degraded, PoolStrategy, Reply, Request
+from tests.agents_under_test.agents_driving import Pool, assert_whole, compiled, stored, take, turns_of
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from pool_driving import CANDIDATES, CONTROLS, serving, statuses
 
 from harness.core.environment import Toxic
 from harness.core.pool import PoolStrategy
@@ -16,6 +15,7 @@ from harness.pools.controls.instance_tracking_naive import InstanceTrackingNaive
 from harness.pools.controls.naive_recreate import NaiveRecreate
 from harness.pools.controls.pool_reference_naive import PoolReferenceNaive
 from harness.pools.controls.shared_saver import SharedSaver
+from tests.pools.pool_driving import CANDIDATES, CONTROLS, serving, statuses
 
 SLOW_ANSWERS = Toxic(name="slow", type="latency", stream="downstream", attributes={"latency": 300})
 

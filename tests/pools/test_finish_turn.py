@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -23,6 +24,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from harness.environments.cell import CellEnvironment
+from harness.pools.deadline import BoundedSaver, hard_deadline
 from harness.pools.finish_turn import TurnSuperseded, finish_turn, stored_turns
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
@@ -66,7 +68,8 @@ def _two_nodes() -> StateGraph[Any, Any, Any, Any]:
 
 
 def _map_reduce() -> StateGraph[Any, Any, Any, Any]:
-    graph = StateGraph(State).add_node("plan", _plan).add_node("part", _part).add_node("answer", _answer)
+    part: Any = _part  # its state is what Send gives it
+    graph = StateGraph(State).add_node("plan", _plan).add_node("part", part).add_node("answer", _answer)
     graph.add_edge(START, "plan").add_conditional_edges("plan", _fan_out, ["part"])
     return graph.add_edge("part", "answer").add_edge("answer", END)
 
@@ -134,17 +137,17 @@ class FaultySaver(AsyncPostgresSaver):
             await self.late.pop()()
 
 
-class LandingSaver(AsyncPostgresSaver):
+def landing(base: type[AsyncPostgresSaver], pool: Pool, faulty: FaultySaver) -> AsyncPostgresSaver:
     """Whatever was late lands right after its first read: between the look and what is built on it."""
 
-    def __init__(self, pool: Pool, faulty: FaultySaver) -> None:
-        super().__init__(pool)
-        self._faulty = faulty
+    class LandingSaver(base):  # type: ignore[misc, valid-type]
+        async def aget_tuple(self, config: Any) -> Any:
+            seen = await super().aget_tuple(config)
+            await faulty.land()
+            return seen
 
-    async def aget_tuple(self, config: Any) -> Any:
-        seen = await super().aget_tuple(config)
-        await self._faulty.land()
-        return seen
+    saver: AsyncPostgresSaver = LandingSaver(pool)
+    return saver
 
 
 @pytest.fixture
@@ -177,7 +180,8 @@ class Thread:
     async def finish(
         self, saver: AsyncPostgresSaver, turn: str, kind: str = "turn", ids: Sequence[str] = ()
     ) -> dict[str, Any]:
-        return await finish_turn(
+        work = partial(
+            finish_turn,
             self.builder.compile(saver),
             saver,
             thread_id=self.name,
@@ -190,6 +194,7 @@ class Thread:
             interrupts=ids,
             durability=self.durability,
         )
+        return await hard_deadline(work, 30.0)  # a BoundedSaver reads once where another one reads twice
 
     async def broken(self, saver: FaultySaver, what: Any) -> None:
         """A first attempt that goes wrong; dead when this returns, all its saves included."""
@@ -222,7 +227,8 @@ async def test_a_turn_is_finished_once_whatever_is_left_of_it(pool: Pool, graph:
     saves = await _count_saves(probe, pool, lambda saver: probe.send(saver, {"messages": [HumanMessage("?", id="p")]}))
     assert saves >= 1
     for case, (n, way, after) in enumerate(itertools.product(range(1, saves + 1), WAYS, (False, True))):
-        old = (case // 2 + n) % 2 == 0  # every way meets old threads and fresh ones
+        old = (case // 2 + n) % 2 == 0  # every way meets old threads and fresh ones, and both savers
+        base = (AsyncPostgresSaver, BoundedSaver)[(case // 4 + n) % 2]
         thread = Thread(graph, f"{n}.{way}.{after}.{old}", durability)
         turns = ["a", "b", "c"] if old else ["b", "c"]
         if old:
@@ -231,15 +237,15 @@ async def test_a_turn_is_finished_once_whatever_is_left_of_it(pool: Pool, graph:
         await thread.broken(faulty, {"messages": [HumanMessage(content="?", id="b")]})
         if way == "late_before":
             await faulty.land()
-        other = LandingSaver(pool, faulty) if way == "late_during" else AsyncPostgresSaver(pool)
+        other = landing(base, pool, faulty) if way == "late_during" else base(pool)
         out = await thread.finish(other, "b")
         await faulty.land()
         if thread.asks:
             ids = [waiting.id for waiting in out["__interrupt__"]]
             assert [waiting.id for waiting in (await thread.finish(other, "b"))["__interrupt__"]] == ids
-            await thread.finish(AsyncPostgresSaver(pool), "b", "resume", ids)
-            await thread.finish(AsyncPostgresSaver(pool), "b", "resume", ids)
-        again = await thread.finish(AsyncPostgresSaver(pool), "b")
+            await thread.finish(base(pool), "b", "resume", ids)
+            await thread.finish(base(pool), "b", "resume", ids)
+        again = await thread.finish(base(pool), "b")
         assert answers_in(again)[-1] == "b"
         assert await stored_turns(other, thread.name, turns_in) == tuple(turns[:-1])
         await thread.take(AsyncPostgresSaver(pool), "c")
@@ -253,7 +259,8 @@ async def test_a_resume_is_finished_once_whatever_is_left_of_it(pool: Pool, dura
     out = await probe.send(AsyncPostgresSaver(pool), {"messages": [HumanMessage("?", id="p")]})
     resume: Any = Command(resume={out["__interrupt__"][0].id: "yes"})
     saves = await _count_saves(probe, pool, lambda saver: probe.send(saver, resume))
-    for n, way, after in itertools.product(range(1, saves + 1), WAYS, (False, True)):
+    for case, (n, way, after) in enumerate(itertools.product(range(1, saves + 1), WAYS, (False, True))):
+        base = (AsyncPostgresSaver, BoundedSaver)[(case // 2 + n) % 2]
         thread = Thread("asking", f"{n}.{way}.{after}", durability)
         out = await thread.send(AsyncPostgresSaver(pool), {"messages": [HumanMessage("?", id="b")]})
         ids = [waiting.id for waiting in out["__interrupt__"]]
@@ -261,7 +268,7 @@ async def test_a_resume_is_finished_once_whatever_is_left_of_it(pool: Pool, dura
         await thread.broken(faulty, Command(resume={ids[0]: "yes"}))
         if way == "late_before":
             await faulty.land()
-        other = LandingSaver(pool, faulty) if way == "late_during" else AsyncPostgresSaver(pool)
+        other = landing(base, pool, faulty) if way == "late_during" else base(pool)
         done = await thread.finish(other, "b", "resume", ids)
         assert not done.get("__interrupt__")
         await faulty.land()

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from pool_driving import AGENTS, CANDIDATES, GROUP, serving, statuses
 
 from harness.core.agent import Turn
 from harness.core.environment import Toxic
@@ -17,6 +16,7 @@ from harness.environments.stack import Stack
 from harness.pools.degrade_and_rebind import DegradeAndRebind
 from harness.pools.fail_fast import FailFast
 from harness.pools.self_healing_retry import SelfHealingRetry
+from tests.pools.pool_driving import AGENTS, CANDIDATES, GROUP, serving, statuses
 
 pytestmark = pytest.mark.slow
 

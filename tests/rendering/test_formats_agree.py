@@ -12,11 +12,11 @@ from typing import Any
 
 import junitparser
 import pytest
-import reportsample as sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+import tests.rendering.reportsample as sample
 from harness.core.record import CellResult, RunSummary
 from harness.core.verdict import Guarantee, Verdict
 from harness.rendering import html, junit, markdown, render_all, summary_json, tables, terminal, words

@@ -13,13 +13,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import reportsample as sample
-from test_formats_agree import Report
 
+import tests.rendering.reportsample as sample
 from harness.core.record import CellResult, Mark, RunSummary, ScenarioInfo, Timeline
 from harness.core.verdict import Finding, Guarantee, Verdict
 from harness.rendering import html, junit, markdown, render_all, terminal, words
 from harness.summary import summarize
+from tests.rendering.test_formats_agree import Report
 
 #: Everything that ever broke out of a report: tags, quotes, ends of comments and of CDATA, what reorders or ends text.
 HOSTILE = (
