@@ -50,10 +50,14 @@ bgwriter_lru_maxpages = 0
 max_wal_size = 256MB
 min_wal_size = 32MB
 password_encryption = 'scram-sha-256'
-scram_iterations = 256
 log_line_prefix = '%m [%p] %a '
 log_timezone = 'UTC'
 timezone = 'UTC'
+"""
+
+#: A storm of reconnects shall load the pool, not the key derivation. Postgres 15 and older have no such setting.
+_FEW_ROUNDS = """
+SELECT set_config(name, '256', false) FROM pg_settings WHERE name = 'scram_iterations'
 """
 
 #: What every connection of ours says: bounded connecting, nothing negotiated that loopback does not need.
@@ -112,6 +116,7 @@ def set_up(admin: Endpoint, password: str, agent_password: str) -> None:
     """
     try:
         with connect(admin) as connection:
+            connection.execute(_FEW_ROUNDS)
             _set_password(connection, "ALTER", SUPERUSER, password)
             _set_password(connection, "CREATE", AGENT_ROLE, agent_password)
             connection.execute(

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -56,6 +56,7 @@ class _Step:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.failed_save: asyncio.Future[Any] = loop.create_future()
         self.read: CheckpointTuple | None = None
+        self.empty_thread: str | None = None
 
 
 #: The step that the running task works for; LangGraph's background saves inherit it.
@@ -228,44 +229,54 @@ class BoundedSaver(AsyncPostgresSaver):
         can come between but a save that lands late, and that is harmless whether it is seen or not.
         """
         step = _step.get()
-        if step is not None and step.read is not None and _asks_for(config, step.read):
+        asked = config["configurable"]
+        if step is not None and step.empty_thread == asked["thread_id"]:
+            return None
+        if step is not None and step.read is not None and _asks_for(asked, step.read):
             return step.read._replace(checkpoint=copy_checkpoint(step.read.checkpoint))  # a run works on its own
         found = await super().aget_tuple(config)
-        if step is not None and found is not None and "checkpoint_id" not in config["configurable"]:
-            step.read = found._replace(checkpoint=copy_checkpoint(found.checkpoint))
+        if step is not None and "checkpoint_id" not in asked and not asked.get("checkpoint_ns"):
+            step.read = None if found is None else found._replace(checkpoint=copy_checkpoint(found.checkpoint))
+            step.empty_thread = asked["thread_id"] if found is None else None
         return found
 
     async def aput(self, config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any) -> RunnableConfig:
         """Save a checkpoint; see the base class."""
-        with _reported("a checkpoint", config):
+        _forget_read()
+        try:
             return await super().aput(config, checkpoint, metadata, new_versions)
+        except BaseException as error:
+            _report("a checkpoint", config, error)
+            raise
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Save a task's writes; see the base class."""
-        with _reported("a task's writes", config):
+        _forget_read()
+        try:
             await super().aput_writes(config, writes, task_id, task_path)
+        except BaseException as error:
+            _report("a task's writes", config, error)
+            raise
 
 
-def _asks_for(config: RunnableConfig, known: CheckpointTuple) -> bool:
-    """True if ``config`` asks for the checkpoint ``known``, by its id or as the newest of its thread."""
-    asked, has = config["configurable"], known.config["configurable"]
+def _asks_for(asked: Mapping[str, Any], known: CheckpointTuple) -> bool:
+    """True for the checkpoint ``known``, by its id or as the newest of its thread."""
+    has = known.config["configurable"]
     same = asked["thread_id"] == has["thread_id"] and asked.get("checkpoint_ns", "") == has.get("checkpoint_ns", "")
     return same and asked.get("checkpoint_id") in (None, has["checkpoint_id"])
 
 
-@contextmanager
-def _reported(what: str, config: RunnableConfig) -> Iterator[None]:
-    try:
-        step = _step.get()
-        if step is not None:
-            step.read = None
-        yield
-    except BaseException as error:
-        thread_id = config["configurable"]["thread_id"]
-        logger.error("thread %s: %s may not have been saved: %s: %s", thread_id, what, type(error).__name__, error)
-        step = _step.get()
-        if isinstance(error, Exception) and step is not None and not step.failed_save.done():
-            step.failed_save.set_result(error)
-        raise
+def _forget_read() -> None:
+    step = _step.get()
+    if step is not None:
+        step.read = step.empty_thread = None
+
+
+def _report(what: str, config: RunnableConfig, error: BaseException) -> None:
+    thread_id = config["configurable"]["thread_id"]
+    logger.error("thread %s: %s may not have been saved: %s: %s", thread_id, what, type(error).__name__, error)
+    step = _step.get()
+    if isinstance(error, Exception) and step is not None and not step.failed_save.done():
+        step.failed_save.set_result(error)

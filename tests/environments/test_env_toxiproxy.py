@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -111,11 +112,21 @@ async def test_nobody_is_given_the_port_of_a_disabled_proxy(cell_env: CellEnviro
     await cell_env.proxy.set_enabled(True)
 
 
+def wait_all_threads_stopped(pid: int) -> None:
+    """A signal is only on its way when ``kill`` returns: a thread that still runs could answer."""
+    stop_s = time.monotonic() + 5
+    tasks = Path(f"/proc/{pid}/task")
+    while {stat.read_text().rpartition(")")[2].split()[0] for stat in tasks.glob("*/stat")} != {"T"}:
+        assert time.monotonic() < stop_s
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 async def test_a_frozen_server_costs_a_bounded_time(second_server: ToxiproxyServer) -> None:
     proxy = CellProxy(second_server.api, "frozen", "127.0.0.1:0", "127.0.0.1:9")
     await proxy.open()
     os.kill(second_server.child.pid, signal.SIGSTOP)
+    wait_all_threads_stopped(second_server.child.pid)
     began = time.monotonic()
     beats = 0
 
