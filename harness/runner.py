@@ -306,7 +306,8 @@ class _CellRun:
             twice = all(
                 self.caller.answered_by[group, agent] >= 2 for group in self.groups for agent in self.job.agents
             )
-            if calm and twice and now_s >= healed_s + self.job.scenario.tail_s:
+            shown = self.caller.tried <= self.caller.succeeded  # a kind that never succeeded would prove nothing
+            if calm and twice and shown and now_s >= healed_s + self.job.scenario.tail_s:
                 self._phase("converged")
                 return
             await self.clock.sleep(_POLL_S)

@@ -85,9 +85,9 @@ class ScenarioInfo:
 class RunSummary:
     """One run: what ``summary.json`` says, and what html, junit, markdown and the terminal show.
 
-    ``exit`` is the exit status of DESIGN 7, ``decision`` the one sentence that readers want first. ``selection`` is
-    ``mixed``, ``controls`` or ``candidates``. ``interrupted`` marks a partial report; ``planned`` is how many cells
-    there should have been.
+    ``exit`` is the exit status of the command line, ``decision`` the one sentence that readers want first.
+    ``selection`` is ``mixed``, ``controls`` or ``candidates``. ``interrupted`` marks a partial report; ``planned`` is
+    how many cells there should have been.
     """
 
     exit: int

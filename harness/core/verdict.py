@@ -42,7 +42,7 @@ class Verdict(StrEnum):
 
 
 class Guarantee(StrEnum):
-    """What a strategy promises; one checker decides each (DESIGN section 6)."""
+    """What a strategy promises; one checker decides each."""
 
     NO_POOL_CLOSED = "no_pool_closed"
     NO_LOST_TURN = "no_lost_turn"

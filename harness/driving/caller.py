@@ -48,8 +48,9 @@ class Caller:
         # answer.
         self.answered: Counter[str] = Counter()
         self.answered_by: Counter[tuple[str, str]] = Counter()
-        #: Kinds of call that were ever tried.
+        #: Kinds of call that were ever tried, and those that were ever answered.
         self.tried: set[str] = set()
+        self.succeeded: set[str] = set()
         #: When the last call that was not answered ended, on the cell's clock.
         self.last_unanswered_s = 0.0
         #: Every thread that was used, with its agent; and the turn ids that were sent to it.
@@ -163,6 +164,7 @@ class Caller:
         }
         self._recorder.complete(row, OpType.OK, value)
         with self._lock:
+            self.succeeded.add(action.kind)
             self.answered[action.kind] += 1
             self.answered_by[action.group, action.agent] += 1
         return Outcome("ok", waiting=reply.waiting, turns=reply.turns)

@@ -101,8 +101,7 @@ class _ClosedLoopUser:
         if last.waiting:
             return self._action("resume", done.turn, target=",".join(last.waiting))
         self._acknowledged.append(done.turn.id)
-        every = self._load.fork_every
-        if self._agent == self._load.fork_agent and every and self._turns % every == 0 and len(self._acknowledged) > 1:
+        if self._forks() and len(self._acknowledged) > 1:
             self._reads += 1
             turn = Turn(f"{self._thread}/f{self._reads}", self._thread, "go back")
             return self._action("fork", turn, target=done.turn.id)
@@ -114,6 +113,11 @@ class _ClosedLoopUser:
             self._reads += 1
             return self._action("restore", Turn(f"{self._thread}/r{self._reads}", self._thread, "restore"))
         return self._turn()
+
+    def _forks(self) -> bool:
+        """True after each ``fork_every``-th turn, from the second on: so that the gate, too, sees a fork."""
+        every = self._load.fork_every
+        return bool(every) and self._agent == self._load.fork_agent and self._turns % every == 2 % every
 
     def _new_conversation(self) -> Action:
         self._thread = self._new_thread()
