@@ -27,7 +27,7 @@ class NaiveRecreate(PoolStrategy):
     """BaseAgent._shared_pool, _ensure_pool_health and _recreate_pool."""
 
     name = "naive_recreate"
-    breaks = frozenset({Guarantee.NO_POOL_CLOSED, Guarantee.RECOVERS})
+    breaks = frozenset({Guarantee.NO_POOL_CLOSED, Guarantee.RECOVERS, Guarantee.AVAILABLE})
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
