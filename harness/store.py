@@ -17,6 +17,7 @@ history is appended to; its last row may be torn if the writer died, and is then
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
@@ -24,6 +25,7 @@ import os
 import re
 import secrets
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -102,12 +104,15 @@ class HistoryWriter:
     """Appends rows to ``history.jsonl`` from any thread; each row is with the operating system when append returns.
 
     A write that fails (disk full) raises ComponentError, cuts the file back to its last whole row and makes every
-    later append raise the same.
+    later append raise the same. A row that is appended while this thread is writing another one (the garbage collector
+    may run a finaliser anywhere, and what that reports is a row) is written after it; it is returned with index -1.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Json]) -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._thread = threading.local()
+        self._deferred: deque[Op] = deque()
         self._index = 0
         self._size = 0
         self._broken: str | None = None
@@ -132,11 +137,26 @@ class HistoryWriter:
 
         Raises ComponentError when the row could not be written, also because the writer is closed.
         """
-        with self._lock:
-            op = Op(self._index, round(time_s, 6), type, f, process, call, value, error)
-            self._write(op.to_json())
-            self._index += 1
+        op = Op(-1, round(time_s, 6), type, f, process, call, value, error)
+        if getattr(self._thread, "writing", False):
+            self._deferred.append(op)
             return op
+        self._thread.writing = True  # before the lock: whatever is finalised from here on must not wait for it
+        try:
+            with self._lock:
+                op = self._put(op)
+                while self._deferred:
+                    self._put(self._deferred.popleft())
+        finally:
+            self._thread.writing = False
+        return op
+
+    def _put(self, op: Op) -> Op:
+        """Give ``op`` the next index and write it."""
+        numbered = dataclasses.replace(op, index=self._index)
+        self._write(numbered.to_json())
+        self._index += 1
+        return numbered
 
     def close(self) -> None:
         """Force everything to disk and close; once closed, closing again does nothing."""
@@ -144,6 +164,8 @@ class HistoryWriter:
             if self._file.closed:
                 return
             try:
+                while self._deferred and self._broken is None:
+                    self._put(self._deferred.popleft())
                 os.fsync(self._file.fileno())
             except OSError as error:
                 raise ComponentError(f"could not write {self.path}: {error.strerror or error}") from error

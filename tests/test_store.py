@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import ItemsView
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from harness.core.cell import CellSpec, cell_id
 from harness.core.errors import ComponentError, UsageError
 from harness.core.facts import Facts, ThreadFacts
-from harness.core.history import ErrorInfo, OpType
+from harness.core.history import ErrorInfo, Op, OpType
 from harness.core.record import CellResult, Mark, ScenarioInfo, Timeline
 from harness.core.verdict import Finding, Guarantee, Json, Verdict
 from harness.store import (
@@ -443,3 +444,31 @@ def test_reports_are_written_beside_the_cells(tmp_path: Path) -> None:
     write_reports(run.folder, files, root=tmp_path)
     assert {p.name for p in run.folder.iterdir()} == {*files, "cells"}
     assert (tmp_path / "latest" / "summary.json").read_text() == "{}"
+
+
+def test_a_row_that_a_finaliser_appends_while_a_row_is_written_is_written_after_it(tmp_path: Path) -> None:
+    """The garbage collector runs finalisers in the middle of anything, a write too; what they report is a row."""
+    writer = HistoryWriter(tmp_path / "history.jsonl", {})
+
+    class Finalised(dict[str, Json]):
+        """Stands for a value during whose encoding a finaliser runs."""
+
+        def items(self) -> ItemsView[str, Json]:
+            row = writer.append(OpType.INFO, "background", "loop", {"what": "unraisable"}, time_s=2.0)
+            assert row.index == -1
+            return super().items()
+
+    done: list[Op] = []
+    thread = threading.Thread(
+        target=lambda: done.append(writer.append(OpType.INFO, "log", "x", Finalised(level="ERROR"), time_s=1.0)),
+        daemon=True,
+    )
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive(), "the writer waits for itself"
+    writer.append(OpType.INFO, "phase", "runner", {"name": "end"}, time_s=3.0)
+    writer.close()
+    history = read_history(tmp_path / "history.jsonl")
+    assert [op.f for op in history][0] == "log"
+    assert {op.f for op in history} == {"log", "background", "phase"}
+    assert [op.index for op in history] == list(range(len(history)))
