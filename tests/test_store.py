@@ -11,9 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import ItemsView
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -453,7 +453,7 @@ def test_a_row_that_a_finaliser_appends_while_a_row_is_written_is_written_after_
     class Finalised(dict[str, Json]):
         """Stands for a value during whose encoding a finaliser runs."""
 
-        def items(self) -> ItemsView[str, Json]:
+        def items(self) -> Any:
             row = writer.append(OpType.INFO, "background", "loop", {"what": "unraisable"}, time_s=2.0)
             assert row.index == -1
             return super().items()
@@ -469,6 +469,6 @@ def test_a_row_that_a_finaliser_appends_while_a_row_is_written_is_written_after_
     writer.append(OpType.INFO, "phase", "runner", {"name": "end"}, time_s=3.0)
     writer.close()
     history = read_history(tmp_path / "history.jsonl")
-    assert [op.f for op in history][0] == "log"
+    assert history[0].f == "log"
     assert {op.f for op in history} == {"log", "background", "phase"}
     assert [op.index for op in history] == list(range(len(history)))
