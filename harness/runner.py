@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.core.agent import AgentUnderTest
@@ -40,6 +41,7 @@ from harness.environments.stack import Stack
 
 GROUPS = ("g0", "g1")
 HEALTH_PERIOD_S = 0.5
+SUPERVISE_PERIOD_S = 0.1
 #: The gate waits this long in all for every agent and every kind of call to succeed once.
 GATE_LIMIT_S = 8.0
 #: A window waits this long for its calls in flight.
@@ -48,6 +50,8 @@ IN_FLIGHT_LIMIT_S = 3.0
 CALM_S = 1.0
 #: After the strategies are closed, backends have this long to go, besides the longest delay of the plan.
 LEFTOVER_LIMIT_S = 2.0
+#: How much of a component's log is kept with the cell.
+LOG_TAIL_BYTES = 100_000
 _POLL_S = 0.02
 _POOLERS = frozenset({Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION})
 
@@ -68,13 +72,18 @@ def pooler_of(strategy: type[PoolStrategy]) -> Capability | None:
     return next(iter(strategy.needs & _POOLERS), None)
 
 
-async def run_cell(job: Job, stack: Stack, sink: Sink, *, give_up: Callable[[str], None]) -> Facts:
+async def run_cell(
+    job: Job, stack: Stack, sink: Sink, *, give_up: Callable[[str], None], logs: Path | None = None
+) -> Facts:
     """Run ``job`` on ``stack``. ``give_up(reason)`` is called, on another thread, if the event loop died; it must end
     the process.
 
     Raises ComponentError only if the environment could not be provisioned; everything later stands in the history.
     """
-    async with stack.cell(job.spec.id, groups=GROUPS, pooler=pooler_of(job.strategy)) as env:
+    async with AsyncExitStack() as scope:
+        env = await scope.enter_async_context(stack.cell(job.spec.id, groups=GROUPS, pooler=pooler_of(job.strategy)))
+        if logs is not None:
+            scope.callback(_keep_logs, env.logs, logs)
         recorder = Recorder(sink, env.clock)
         recorder.point("phase", "runner", {"name": "provision"})
         try:
@@ -86,6 +95,16 @@ async def run_cell(job: Job, stack: Stack, sink: Sink, *, give_up: Callable[[str
             facts = await run.execute()
         recorder.point("phase", "runner", {"name": "end"})
         return facts
+
+
+def _keep_logs(logs: Mapping[str, Path], folder: Path) -> None:
+    """The end of each component's log goes beside the cell's records: the stack's own folder does not outlive it."""
+    for name, path in logs.items():
+        try:
+            text = path.read_bytes()[-LOG_TAIL_BYTES:]
+        except OSError as error:
+            text = f"{error}\n".encode()
+        (folder / f"{name}.log").write_bytes(text)
 
 
 class _CellRun:
@@ -145,6 +164,7 @@ class _CellRun:
             for group in self.groups.values():
                 await group.open()
             timers = [asyncio.ensure_future(self._timer(group)) for group in self.groups.values()]
+            timers.append(asyncio.ensure_future(self._supervise()))
             self._phase("gate")
             users = self._start_users()
             await self._gate()
@@ -178,6 +198,16 @@ class _CellRun:
             await self.clock.sleep(HEALTH_PERIOD_S)
             await group.ensure_healthy()
             group.sample()
+
+    async def _supervise(self) -> None:
+        """A pooler that dies of a fault is started again, as in production, and the history says so."""
+        while True:
+            await self.clock.sleep(SUPERVISE_PERIOD_S)
+            words = self.env.revive()
+            if words:
+                self.recorder.point(
+                    "component", "runner", {"what": "PgBouncer died and was started again", "log": words}
+                )
 
     def _start_users(self) -> list[asyncio.Future[None]]:
         """Every user on this loop, or the odd ones on a second thread with a loop of its own."""

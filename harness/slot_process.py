@@ -224,7 +224,7 @@ def _run(folder: CellFolder, stack: Stack, registry: Registry) -> int:
         header: dict[str, Json] = {"cell": spec.id, "seed": spec.seed, "groups": groups, "agents": agents}
         writer = HistoryWriter(folder.history, header)
         try:
-            facts = asyncio.run(run_cell(job, stack, writer, give_up=_give_up))
+            facts = asyncio.run(run_cell(job, stack, writer, give_up=_give_up, logs=folder.logs))
         finally:
             writer.close()
         folder.write_facts(facts)

@@ -68,7 +68,7 @@ RESET_MID_TURN = Scenario(
     load=LOAD,
     plan=(
         Window(ResetPeer(), 0.0, 3.0),
-        Window(Recreate(times=2, pause_ms=800, wait_ms=600), 0.6, 3.0),
+        Window(Recreate(times=2, pause_ms=800, wait_ms=600, queued=False), 0.0, 3.0),
     ),
     must_catch=(
         ("naive_recreate", Guarantee.NO_POOL_CLOSED),

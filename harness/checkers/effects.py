@@ -132,6 +132,7 @@ def _recreates(damage: Damage, reading: Reading) -> str | None:
         return "ordered no re-creation"
     for value in orders:
         queued = number(value, "waiters") >= 1 or number(value, "saver_waiters") >= 1
+        queued = queued or damage.fault.get("queued") is False  # the scenario asks for calls in flight only
         if number(value, "in_flight") >= RECREATED_UNDER and queued:
             return None
     best = max(number(value, "in_flight") for value in orders)

@@ -106,6 +106,10 @@ class CellEnvironment:
                 pids[groups[application_name]].append(int(pid))
         return {group: tuple(sorted(found)) for group, found in pids.items()}
 
+    def revive(self) -> str:
+        """Start a pooler that died again, as a supervisor would; what it said last, or nothing. Main thread only."""
+        return self.pooler.revive() if self.pooler is not None else ""
+
     async def leftovers(self) -> tuple[str, ...]:
         """What still stands that should not, in words: toxics, a closed proxy, backends at work, locks."""
         left = [f"toxic {name}" for name in await self.proxy.toxics()]

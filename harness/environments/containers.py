@@ -233,6 +233,10 @@ class ContainerPooler:
             return False
         return self._container.status == "running"
 
+    def revive(self) -> str:
+        """Nothing: in a container that is the engine's business."""
+        return ""
+
     def stop(self) -> None:
         with contextlib.suppress(DockerException, requests.RequestException):
             self.log.write_bytes(b"".join(logs_of(self._container)))

@@ -48,6 +48,9 @@ class LocalPooler:
     def alive(self) -> bool:
         return self.pooler.server.child.alive()
 
+    def revive(self) -> str:
+        return self.pooler.revive()
+
     def stop(self) -> None:
         self.pooler.stop()
 

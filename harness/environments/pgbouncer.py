@@ -8,6 +8,7 @@ queue for 120 s; both are set to what a service that wants to live would set.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,12 +71,21 @@ def users_file(*endpoints: Endpoint) -> str:
     return "".join(f'"{endpoint.user}" "{endpoint.password}"\n' for endpoint in endpoints)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PgBouncer:
-    """A running PgBouncer. ``console`` is its admin console."""
+    """A running PgBouncer. ``console`` is its admin console; ``start_on`` starts it on a port."""
 
     server: Listening
     console: Endpoint
+    start_on: Callable[[int], Child]
+
+    def revive(self) -> str:
+        """Start it again on its own port if it died; the last line of its log then, else nothing. Main thread only."""
+        if self.server.child.alive():
+            return ""
+        words = self.server.child.tail().splitlines()[-1]
+        self.server = Listening(self.start_on(self.server.port.number), self.server.port)
+        return words
 
     def stop(self) -> None:
         """Stop it at once, with every connection through it; bounded."""
@@ -127,6 +137,5 @@ def start_pgbouncer(
         return child
 
     server = start_listening(start_on, lambda _, port: answers(LOOPBACK, port), limit_s=_START_LIMIT_S)
-    return PgBouncer(
-        server, Endpoint(LOOPBACK, server.port.number, CONSOLE, admin.user, admin.password, CONNECT_OPTIONS)
-    )
+    console = Endpoint(LOOPBACK, server.port.number, CONSOLE, admin.user, admin.password, CONNECT_OPTIONS)
+    return PgBouncer(server, console, start_on)

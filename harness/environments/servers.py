@@ -45,6 +45,10 @@ class Pooler(Protocol):
 
     def alive(self) -> bool: ...
 
+    def revive(self) -> str:
+        """Start it again on its port if it died, as a supervisor does; its last words then, else nothing."""
+        ...
+
     def stop(self) -> None:
         """Bounded; idempotent."""
         ...

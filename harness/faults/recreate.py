@@ -24,12 +24,14 @@ class Recreate:
 
     Each waits up to ``wait_ms`` for the chosen state: three calls in flight and a request queued in the group's pool;
     where no pool ever queues (a pool of its own for each agent), a call queued behind another one of its saver has to
-    do.
+    do. With ``queued`` false three calls in flight are enough: while the database is away a strategy that refuses at
+    once has no queue at all.
     """
 
     times: int = 1
     pause_ms: int = 0
     wait_ms: int = 3000
+    queued: bool = True
 
     kind: ClassVar[str] = "recreate"
     needs: ClassVar[frozenset[Capability]] = frozenset()
@@ -65,7 +67,7 @@ class Recreate:
         half_s = self.wait_ms / 2000
         while (waited_s := env.clock.now_s() - began_s) < 2 * half_s:
             queued = env.traffic.waiters(group) or (waited_s > half_s and env.traffic.saver_waiters(group))
-            if env.traffic.in_flight() >= self.in_flight and queued:
+            if env.traffic.in_flight() >= self.in_flight and (queued or not self.queued):
                 break
             await asyncio.sleep(_POLL_S)
         await env.traffic.recreate(group)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -10,6 +12,7 @@ import pytest
 
 from harness.core.environment import Capability
 from harness.environments.cell import CellEnvironment
+from harness.environments.local import LocalPooler
 from harness.environments.stack import Stack
 
 MODES = (Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION)
@@ -95,3 +98,25 @@ async def test_pgbouncer_recovers_within_a_second_of_a_lost_backend(pooled: Cell
             assert asyncio.get_running_loop().time() - began < 5
             await asyncio.sleep(0.05)
     assert asyncio.get_running_loop().time() - began < 3
+
+
+@pytest.mark.slow
+async def test_a_pooler_that_died_is_started_again_on_its_port(pooled: CellEnvironment) -> None:
+    assert pooled.revive() == "", "a living one is left alone"
+    assert isinstance(pooled.pooler, LocalPooler)
+    os.kill(pooled.pooler.pooler.server.child.pid, signal.SIGKILL)
+    for _ in range(100):
+        if not pooled.pooler.alive():
+            break
+        await asyncio.sleep(0.02)
+    assert pooled.revive() != ""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                connection = await connect(pooled, "g0")
+                break
+            except psycopg.OperationalError:
+                await asyncio.sleep(0.05)
+    async with connection:
+        row = await (await connection.execute("SELECT 1")).fetchone()
+        assert row == (1,)
