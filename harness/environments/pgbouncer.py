@@ -84,6 +84,7 @@ class PgBouncer:
         if self.server.child.alive():
             return ""
         words = self.server.child.tail().splitlines()[-1]
+        self.server.child.stop(_STOP_LIMIT_S)  # takes its status: it is no zombie
         self.server = Listening(self.start_on(self.server.port.number), self.server.port)
         return words
 

@@ -247,6 +247,8 @@ def test_a_fault_is_its_json(fault: Fault) -> None:
 @pytest.mark.parametrize("fault", [*BREAKS, *DELAYS, *ORDERS], ids=name_of)
 def test_a_fault_refuses_impossible_fields(fault: Fault) -> None:
     for item in dataclasses.fields(fault):  # type: ignore[arg-type]
+        if isinstance(getattr(fault, item.name), bool):
+            continue  # both values are possible
         wrong: Any = "sideways" if isinstance(getattr(fault, item.name), str) else -1
         with pytest.raises(UsageError, match=item.name.removesuffix("_each")):
             dataclasses.replace(fault, **{item.name: wrong})  # type: ignore[type-var]
