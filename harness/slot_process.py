@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import json
@@ -32,6 +31,7 @@ from harness.core.errors import ComponentError, MissingComponent
 from harness.core.facts import Facts
 from harness.core.verdict import Json, Verdict
 from harness.driving.replica import builder_of
+from harness.environments.processes import die_with
 from harness.environments.stack import Stack
 from harness.registry import Registry, default_registry
 from harness.runner import GROUPS, Job, run_cell
@@ -41,19 +41,10 @@ from harness.verdicts import judge_folder, plan_of, unrun
 #: A cell may take this long beyond twice what its scenario schedules, in seconds; then its process is killed.
 CELL_GRACE_S = 150.0
 _POLL_S = 0.05
-_OUTPUT_LIMIT = 10 * 1024 * 1024
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class _Stopped(BaseException):
     """The order to stop."""
-
-
-def _die_with(parent: int, number: signal.Signals) -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, int(number))
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 class SlotProcess:
@@ -190,7 +181,7 @@ def _child(folder: CellFolder, stack: Stack, registry: Registry, slot: int) -> N
     """The cell's own process: never returns, never runs the slot's cleaning up."""
     status = 1
     try:
-        _die_with(slot, signal.SIGKILL)
+        die_with(slot, signal.SIGKILL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _redirect(folder.logs / "output.log")
         status = _run(folder, stack, registry)
@@ -259,7 +250,7 @@ def _give_up(reason: str) -> NoReturn:
 def main() -> None:
     """``python -m harness.slot_process '{"environment": ..., "parent": PID}'``."""
     options = json.loads(sys.argv[1])
-    _die_with(int(options["parent"]), signal.SIGTERM)
+    die_with(int(options["parent"]), signal.SIGTERM)
     answers = os.dup(1)
     os.set_inheritable(answers, False)
     os.dup2(2, 1)  # nothing that is printed by accident may look like an answer

@@ -17,6 +17,7 @@ from harness.core.history import OpType
 from harness.core.pool import Answered, Reply
 from harness.core.workload import Action
 from harness.driving.exceptions import describe
+from harness.driving.group import cancel_hard
 from harness.driving.recorder import Call, Recorder
 from harness.driving.replica import Replica
 from harness.pools.finish_turn import finish_turn, stored_turns
@@ -24,9 +25,8 @@ from harness.pools.finish_turn import finish_turn, stored_turns
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
-#: How long one cancellation may take effect before the next is sent, and how many are sent.
-SETTLE_STEP_S = 0.25
-SETTLE_STEPS = 80
+#: How long an attempt may take to die, in seconds.
+SETTLE_LIMIT_S = 20.0
 #: How far back a fork looks for the checkpoint before its target.
 FORK_LOOKBACK = 60
 
@@ -108,8 +108,8 @@ class DrivenRequest:
             return True
         home = task.get_loop()
         if home is asyncio.get_running_loop():
-            return await _settle(task)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_settle(task), home))
+            return await cancel_hard(task, SETTLE_LIMIT_S)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(cancel_hard(task, SETTLE_LIMIT_S), home))
 
     async def _attempt(self, step: str, work: Callable[[], Awaitable[Reply]]) -> Reply:
         if not await self.settle():
@@ -213,15 +213,6 @@ class DrivenRequest:
             turns=tuple(self._replica.agent.turns_in(state)),
             waiting=tuple(str(interrupt.id) for interrupt in interrupts),
         )
-
-
-async def _settle(task: asyncio.Task[Reply]) -> bool:
-    for _ in range(SETTLE_STEPS):
-        if task.done():
-            return True
-        task.cancel()
-        await asyncio.wait({task}, timeout=SETTLE_STEP_S)
-    return task.done()
 
 
 def _consume(task: asyncio.Task[Reply]) -> None:

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.core.errors import ComponentError
@@ -49,13 +50,11 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def _die_with(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
-    def before_exec() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:  # it died before the call above
-            os._exit(1)
-
-    return before_exec
+def die_with(parent: int, death_signal: signal.Signals) -> None:
+    """Have the kernel send this process ``death_signal`` when its parent ends; end at once if it already has."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal))
+    if os.getppid() != parent:  # it died before the call above
+        os._exit(1)
 
 
 @dataclass(slots=True)
@@ -139,7 +138,7 @@ def start(
                 user=account.uid if as_root else None,
                 group=account.gid if as_root else None,
                 extra_groups=[] if as_root else None,
-                preexec_fn=_die_with(os.getpid(), death_signal),  # noqa: PLW1509 - runs after the change of user
+                preexec_fn=partial(die_with, os.getpid(), death_signal),  # noqa: PLW1509 - runs after the change of user
             )
     except (OSError, subprocess.SubprocessError) as error:
         raise ComponentError(f"{name} cannot be started: {' '.join(argv)}: {error}") from error
@@ -184,7 +183,7 @@ def command(
         user=other.uid if other else None,
         group=other.gid if other else None,
         extra_groups=[] if other else None,
-        preexec_fn=_die_with(os.getpid(), signal.SIGKILL) if main else None,  # noqa: PLW1509
+        preexec_fn=partial(die_with, os.getpid(), signal.SIGKILL) if main else None,  # noqa: PLW1509
     ) as process:
         try:
             raw, _ = process.communicate(timeout=limit_s)
