@@ -13,19 +13,25 @@ from contextlib import contextmanager
 from harness.checkers import ALL
 from harness.checkers.measures import measure
 from harness.checkers.reading import read, text
+from harness.checkers.symptom import sightings
 from harness.checkers.timeline import timeline
 from harness.core.cell import CellSpec
-from harness.core.errors import UsageError
 from harness.core.facts import Facts
 from harness.core.history import History, Op
-from harness.core.record import CellResult, Mark, Timeline
+from harness.core.incident import SYMPTOM, Incident
+from harness.core.record import CellResult, Timeline
 from harness.core.scenario import Bounds
+from harness.core.shape import build
 from harness.core.verdict import Checker, Finding, Guarantee, Json, Verdict
 
 #: When a component died or our own code raised, callers may have gone without answers because of that: these decide
 #: nothing then. What was leaked, lost, doubled or left hanging stands all the same.
 _NEED_A_SOUND_STAGE = frozenset({Guarantee.AVAILABLE, Guarantee.RECOVERS, Guarantee.DECLARED_ERRORS})
 _STAGE_FAILED = ("bug", "component", "heal")
+#: How every reason begins that is nobody's fault but Poolproof's; see :func:`is_own_bug`.
+OWN_BUG = "our own bug"
+#: What Postgres's clients see when its disk is full, and the fault that does it on purpose.
+_DISK_FULL, _FILLS_THE_DISK = "DiskFull", "disk_full"
 #: What a leaked, lost or doubled turn is called in the measures -> (guarantee, key of its details).
 _COUNTS = {
     "pool_closed": (Guarantee.NO_POOL_CLOSED, "leaks"),
@@ -102,6 +108,7 @@ def _judged(
     reading = read(history)
     errors = reading.points("harness_error")
     stage = [op for op in errors if text(op.value, "kind") in _STAGE_FAILED]
+    stage += _full_disk(history, [damage.kind for damage in reading.damages])
     broken = [op for op in errors if text(op.value, "kind") == "strategy"]
     findings = [_ask(checker, history, facts, bounds) for checker in checkers]
     findings = [_on_a_sound_stage(finding, stage) for finding in findings]
@@ -136,8 +143,10 @@ def _ask(checker: Checker, history: History, facts: Facts, bounds: Bounds) -> Fi
     """The checker's finding; ERROR with the exception's text if it raised, which is our own bug and never a PASS."""
     try:
         return checker.check(history, facts, bounds)
+    except MemoryError:
+        raise  # the history is too big to be judged here: no bug
     except Exception as error:  # noqa: BLE001 - a checker that raises must not take the other findings with it
-        words = f"our own bug: the checker of {checker.guarantee.value} raised {type(error).__name__}: {error}"
+        words = f"{OWN_BUG}: the checker of {checker.guarantee.value} raised {type(error).__name__}: {error}"
         return Finding(guarantee=checker.guarantee, verdict=Verdict.ERROR, summary=words)
 
 
@@ -157,10 +166,22 @@ def _strategy_broken(finding: Finding, broken: Sequence[Op], *, opened: bool) ->
     return dataclasses.replace(finding, verdict=Verdict.FAIL, summary=words, evidence=evidence)
 
 
+def _full_disk(history: History, planned: Sequence[str]) -> list[Op]:
+    """The row that the harness would have written, had it known: Postgres told a client that its disk is full.
+
+    Nobody's disk is full by a strategy's doing: unless the plan filled it, the machine did.
+    """
+    if _FILLS_THE_DISK in planned:
+        return []
+    for op in history:
+        if op.error is not None and _DISK_FULL in {op.error.type, *(name for _, name, _ in op.error.links)}:
+            value: dict[str, Json] = {"kind": "component", "text": f"Postgres's disk is full: {op.error.message}"}
+            return [dataclasses.replace(op, f="harness_error", value=value)]
+    return []
+
+
 def _stage_words(op: Op) -> str:
-    kind = {"component": "a component failed", "heal": "a fault would not heal"}.get(
-        text(op.value, "kind"), "our own bug"
-    )
+    kind = {"component": "a component failed", "heal": "a fault would not heal"}.get(text(op.value, "kind"), OWN_BUG)
     return f"{kind}: {text(op.value, 'text')}"
 
 
@@ -192,15 +213,30 @@ def _reason(
     return sentence
 
 
+def with_symptom(result: CellResult, history: History, incident: Incident) -> CellResult:
+    """The result with what was seen of the incident's symptom; its red arm must show it."""
+    if not incident.symptom:
+        return result
+    found = sightings(history, incident)
+    result = dataclasses.replace(result, measures={**result.measures, **found.measures()})
+    if result.strategy != incident.red:
+        return result
+    seen = (SYMPTOM,) if found.times else ()
+    return dataclasses.replace(
+        result,
+        role="control",
+        expected=tuple(sorted({*result.expected, SYMPTOM})),
+        caught=tuple(sorted({*result.caught, *seen})),
+    )
+
+
+def is_own_bug(result: CellResult) -> bool:
+    """True if the cell is ERROR because our own code raised, and not because a component failed."""
+    words = (result.reason, *(finding.summary for finding in result.findings if finding.verdict is Verdict.ERROR))
+    return result.verdict is Verdict.ERROR and any(text.startswith(OWN_BUG) for text in words)
+
+
 # -- verdict.json -------------------------------------------------------------------------------------------------
-
-
-_SCALARS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("id", "scenario", "strategy", "durability", "role", "reason", "folder"), str),
-    **dict.fromkeys(("wall_s", "scheduled_s"), (int, float)),
-    "seed": int,
-    "measures": dict,
-}
 
 
 def result_to_json(result: CellResult) -> dict[str, Json]:
@@ -221,22 +257,9 @@ def result_to_json(result: CellResult) -> dict[str, Json]:
     return row
 
 
-def result_from_json(data: Mapping[str, Json]) -> CellResult:
-    """The inverse of :func:`result_to_json`; UsageError on anything that is not one."""
-    try:
-        values = dict(data)
-        for name, kinds in _SCALARS.items():
-            if not isinstance(values[name], kinds) or isinstance(values[name], bool):
-                raise TypeError(f"{name} is {str(values[name])[:80]!r}")
-        timeline_row = values.pop("timeline", None)
-        findings = [_finding(row) for row in _rows(values.pop("findings"))]
-        for name in ("agents", "plan", "expected", "caught"):
-            values[name] = _tuple(values[name])  # type: ignore[assignment]
-        verdict = Verdict(str(values.pop("verdict")))
-        chart = None if timeline_row is None else _timeline(timeline_row)
-        return CellResult(**values, verdict=verdict, findings=tuple(findings), timeline=chart)  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"verdict.json: {type(error).__name__}: {error}") from error
+def result_from_json(data: Mapping[str, Json], where: str = "verdict.json") -> CellResult:
+    """The inverse of :func:`result_to_json`; UsageError that begins with ``where`` on anything that is not one."""
+    return build(CellResult, data, where)
 
 
 def _plain(value: object) -> Json:
@@ -250,38 +273,3 @@ def _plain(value: object) -> Json:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
-
-
-def _rows(value: Json) -> list[dict[str, Json]]:
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise TypeError(f"a list of objects is due, not {str(value)[:80]!r}")
-    return value  # type: ignore[return-value]
-
-
-def _tuple(value: Json) -> tuple[Json, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"a list is due, not {str(value)[:80]!r}")
-    return tuple(value)
-
-
-def _finding(row: dict[str, Json]) -> Finding:
-    return Finding(
-        guarantee=Guarantee(str(row["guarantee"])),
-        verdict=Verdict(str(row["verdict"])),
-        summary=str(row["summary"]),
-        evidence=_tuple(row["evidence"]),  # type: ignore[arg-type]
-        codes=_tuple(row["codes"]),  # type: ignore[arg-type]
-        details=dict(row["details"]),  # type: ignore[arg-type]
-    )
-
-
-def _timeline(row: Json) -> Timeline:
-    (data,) = _rows([row])
-    return Timeline(
-        end_s=float(data["end_s"]),  # type: ignore[arg-type]
-        bands=tuple(_tuple(item) for item in _tuple(data["bands"])),  # type: ignore[misc]
-        latencies=tuple(_tuple(item) for item in _tuple(data["latencies"])),  # type: ignore[misc]
-        connections=tuple(_tuple(item) for item in _tuple(data["connections"])),  # type: ignore[misc]
-        marks=tuple(Mark(**mark) for mark in _rows(data["marks"])),  # type: ignore[arg-type]
-        phases=tuple(_tuple(item) for item in _tuple(data["phases"])),  # type: ignore[misc]
-    )

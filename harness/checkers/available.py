@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from harness.checkers.flaws import Flaw, decide
-from harness.checkers.reading import Call, read
+from harness.checkers.reading import of_time, read
 from harness.core.facts import Facts
 from harness.core.history import History
 from harness.core.scenario import SLOW_FACTOR, Bounds
 from harness.core.verdict import Checker, Finding, Guarantee, Verdict
-
-#: Errors that a machine which stood still can bring about by itself.
-_OF_TIME = frozenset({"TimeoutError", "CancelledError", "QueryCanceled", "ConnectionTimeout", "PoolTimeout"})
 
 
 class Available(Checker):
@@ -39,17 +36,9 @@ class Available(Checker):
             judged += 1
             verdict = Verdict.SLOW if late.overlaps(call.began_s, end_s) else Verdict.FAIL
             words = f"not answered while the database was usable: {call} {call.outcome}"
-            if reading.host_stalls.overlaps(call.began_s, end_s) and (verdict is Verdict.SLOW or _of_time(call)):
+            if reading.host_stalls.overlaps(call.began_s, end_s) and (verdict is Verdict.SLOW or of_time(call)):
                 verdict, words = Verdict.INVALID, f"the machine stood still while {call} {call.outcome}"
             flaws.append(Flaw(verdict, words, call.rows))
         if not judged:
             flaws.append(Flaw(Verdict.INVALID, "no call was made while the database was usable"))
         return decide(self.guarantee, flaws, f"all {judged:,} calls that had to be answered were answered")
-
-
-def _of_time(call: Call) -> bool:
-    if call.status in ("refused", "open") or call.end is None or call.end.error is None:
-        return True
-    error = call.end.error
-    names = {error.type, *error.classes, *(name for _, name, _ in error.links)}
-    return any(name.rpartition(".")[2] in _OF_TIME for name in names)

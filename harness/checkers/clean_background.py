@@ -45,7 +45,11 @@ class CleanBackground(Checker):
         gate_s = max((seconds for op, seconds in stalls if op.time_s <= reading.gate_end_s), default=0.0)
         limit_s = max(STALL_S, STALL_FACTOR * gate_s)
         flaws += [
-            Flaw(Verdict.FAIL, f"the event loop stood still for {seconds:.2f} s until {op.time_s:.2f} s", (op.index,))
+            Flaw(
+                Verdict.FAIL,
+                f"the event loop stood still for {seconds:.2f} s until {op.time_s:.2f} s{_in(op)}",
+                (op.index,),
+            )
             for op, seconds in stalls
             if seconds > limit_s
         ]
@@ -58,6 +62,12 @@ class CleanBackground(Checker):
             f"no noise in the background; the loop's longest stall was {longest_s * 1000:.0f} ms",
             {"longest_stall_s": round(longest_s, 3), "after_a_kill": len(noise) - len(judged)},
         )
+
+
+def _in(op: Op) -> str:
+    """Where the loop stood, as the last lines of its stack."""
+    lines = text(op.value, "stack").strip().splitlines()[-4:]
+    return f", in {' '.join(line.strip() for line in lines)}" if lines else ""
 
 
 def _stalls(reading: Reading) -> list[tuple[Op, float]]:

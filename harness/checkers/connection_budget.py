@@ -10,6 +10,7 @@ from harness.checkers.reading import Reading, Spans, read
 from harness.core.facts import Facts
 from harness.core.history import History
 from harness.core.scenario import Bounds
+from harness.core.vacuity import Vacuity
 from harness.core.verdict import Checker, Finding, Guarantee, Json, Verdict
 
 #: The sampler looks this often; a row holds until the next, so the sample before a change was still like the row.
@@ -46,10 +47,11 @@ class ConnectionBudget(Checker):
             if left > 0
         ]
         if not samples:
-            flaws.append(Flaw(Verdict.INVALID, "no sample of the backends was taken"))
+            words = "no sample of the backends was taken; see the logs: Postgres did not answer the harness"
+            flaws.append(Flaw(Verdict.INVALID, f"{Vacuity.V13}: {words}", (), Vacuity.V13.value))
         else:
             flaws += [
-                Flaw(Verdict.INVALID, f"the samples never saw a backend of group {group}, which answered calls")
+                Flaw(Verdict.INVALID, f"{Vacuity.V13}: {_unseen(group)}", (), Vacuity.V13.value)
                 for group in sorted({call.group for call in reading.calls if call.status == "ok"})
                 if not peaks.get(group)
             ]
@@ -58,6 +60,11 @@ class ConnectionBudget(Checker):
         )
         shown: dict[str, Json] = dict(peaks)
         return decide(self.guarantee, flaws, kept, {"peaks": shown})
+
+
+def _unseen(group: str) -> str:
+    words = f"the samples never saw a backend of group {group}, which answered calls"
+    return f"{words}; let the strategy connect with database.conninfo, and keep its application_name"
 
 
 def _over(reading: Reading, group: str, budget: int, held: Spans) -> Iterator[Flaw]:

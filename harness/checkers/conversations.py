@@ -52,72 +52,78 @@ class Conversation:
         self.sightings: dict[str, Call] = {}
         self.doubled: list[tuple[str, Call]] = []
         self.risen: list[tuple[str, Call]] = []
-        self.resumed_twice: list[tuple[str, Call]] = []
+        self.resumed_twice: list[tuple[str, Call, Call]] = []
         self.parked: tuple[str, ...] = ()
+        self.parked_at = -1
         self.deleted: Call | None = None
         self.buried: set[str] = set()
+        self.buried_at = -1
         self.forks = 0
         self.shown_in_doubt: set[str] = set()
         self.shown_at = -1
         self._shown: list[str] = []
         self._known: set[str] = set()
-        self._unseen: list[tuple[str, int]] = []  # acknowledged since the last reply was looked at
+        self._unseen: list[tuple[str, int]] = []  # acknowledged, and not in the last reply that was looked at
         self._live: dict[str, int] = {}  # required, and never missing in a reply yet
         self._acknowledged_at: dict[str, int] = {}
         self._maybe_wiped = False
         self._unburied: list[str] = []
-        self._buried_at = -1
         self._armed: set[str] = set()
-        self._resumed: set[str] = set()
+        self._resumed: dict[str, Call] = {}
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
     def began(self, call: Call) -> None:
         """A call was invoked; a fork or delete may act from now on."""
-        self.sent.setdefault(call.turn, call.invoke.index)
-        if call.kind == "restore" or call.status == "fail":
+        turn, kind = call.turn, call.kind
+        self.sent.setdefault(turn, call.invoke.index)
+        if kind == "restore" or call.status == "fail":
             return
         self.parked = ()
-        if call.kind == "delete":
+        if kind == "delete":
             self._wipe(call)
             return
-        self.possible.add(call.turn)
-        self._unburied.append(call.turn)
-        self.buried.discard(call.turn)
+        self.possible.add(turn)
+        self._unburied.append(turn)
+        self.buried.discard(turn)
         self.deleted = None
-        if call.kind == "fork":
+        if kind == "fork":
             self.forks += 1
             self._take_back(_target(call))
 
     def ended(self, call: Call) -> None:
         """A call completed."""
-        if call.status == "fail" and call.kind == "turn":
-            self.failed[call.turn] = call
-        if call.status != "ok" or call.end is None:
+        kind, end = call.kind, call.end
+        if call.status != "ok" or end is None:
+            if call.status == "fail" and kind == "turn":
+                self.failed[call.turn] = call
             return
-        if call.kind == "fork":
+        if kind == "fork":
             self._take_back(_target(call))
-        if call.kind == "delete":
+        if kind == "delete":
+            self._excuse(list(self.required))  # it may have acted at its very end
             self.buried.update(self._unburied)
             self._unburied.clear()
-            self._buried_at = call.end.index
+            self.buried_at = end.index
             self.deleted = call
             self._show(call, [], set())
             return
-        turns = call.end.value.get("turns")
+        turns = end.value.get("turns")
         # A reply to a turn always shows the turn: an empty list there means that the strategy did not say.
-        if isinstance(turns, list) and (turns or call.kind in ("restore", "fork")):
+        if isinstance(turns, list) and (turns or kind in ("restore", "fork")):
             self._read(call, turns)
-        if call.kind in ("turn", "resume"):
-            self._acknowledge(call, call.end)
+        if kind in ("turn", "resume"):
+            self._acknowledge(call, end)
 
     def _acknowledge(self, call: Call, end: Op) -> None:
         turn, index = call.turn, end.index
         listed = end.value.get("waiting")
-        waiting = _ids(listed) if isinstance(listed, list) else []
+        waiting = _ids(listed) if listed and isinstance(listed, list) else []
         if call.kind == "resume":
             self._resume(call)
-        self._armed.update(waiting)
+        if waiting:
+            self._armed.update(waiting)
+            self.parked_at = index
         self.parked = tuple(waiting)
         self.shown_in_doubt.discard(turn)
         if self._maybe_wiped:
@@ -126,15 +132,16 @@ class Conversation:
         self.excused.discard(turn)
         if turn not in self.required:
             self.required[turn] = self._live[turn] = self._acknowledged_at[turn] = index
-            self._unseen.append((turn, index))
+            if turn not in self._known:
+                self._unseen.append((turn, index))
         if not waiting:
             self.answered.setdefault(turn, index)
 
     def _resume(self, call: Call) -> None:
         for interrupt in filter(None, _target(call).split(",")):
             if interrupt in self._resumed and interrupt not in self._armed:
-                self.resumed_twice.append((interrupt, call))
-            self._resumed.add(interrupt)
+                self.resumed_twice.append((interrupt, self._resumed[interrupt], call))
+            self._resumed[interrupt] = call
             self._armed.discard(interrupt)
 
     def _take_back(self, target: str) -> None:
@@ -181,24 +188,29 @@ class Conversation:
 
     def _extend(self, call: Call, more: list[str]) -> None:
         """The usual case: the reply adds ``more`` to the last one."""
-        began, known = call.invoke.index, self._known
+        known = self._known
         for turn in more:
             if turn in known:
                 self.doubled.append((turn, call))
             known.add(turn)
-            self._sight(turn, call)
             if turn not in self.required and turn not in self.excused:
                 self.shown_in_doubt.add(turn)
-        later = []
-        for turn, since in self._unseen:
-            if since > began:
-                later.append((turn, since))
-            elif turn not in known and turn in self._live:
-                self._lack("S1", turn, since, call)
-        self._unseen = later
+        self._sight(more, call)
+        if self._unseen:
+            self._look_for_unseen(call)
         assert call.end is not None
         self._shown += more
         self.shown_at = call.end.index
+
+    def _look_for_unseen(self, call: Call) -> None:
+        """S1 for what was acknowledged before ``call`` began and is in no reply yet; the rest is looked for later."""
+        began, later = call.invoke.index, []
+        for turn, since in self._unseen:
+            if since > began:
+                later.append((turn, since))
+            elif turn not in self._known and turn in self._live:
+                self._lack("S1", turn, since, call)
+        self._unseen = later
 
     def _rewrite(self, call: Call, turns: list[str]) -> None:
         """The reply contradicts the last one, rightly (a fork, a delete, replies side by side) or not."""
@@ -208,8 +220,7 @@ class Conversation:
             if since < began and turn not in held:
                 self._lack("S1", turn, since, call)
         self.doubled += [(turn, call) for turn in doubles(turns)]
-        for turn in turns:
-            self._sight(turn, call)
+        self._sight(turns, call)
         if began < self.shown_at or self._maybe_wiped:  # replies made side by side need not extend each other
             return
         gone = [turn for turn in self._shown if turn not in held and turn in self.shown_in_doubt]
@@ -220,22 +231,24 @@ class Conversation:
             if new[: len(old)] != old:
                 odd = next((a for a, b in zip(old, new, strict=False) if a != b), old[-1])
                 self.lapses.append(Lapse("N1", odd, self.shown_at, call))
-        self._unseen = [(turn, since) for turn, since in self._unseen if since > began]
         self._show(call, turns, held)
 
     def _show(self, call: Call, turns: list[str], held: set[str]) -> None:
         assert call.end is not None
         self._shown, self._known, self.shown_at = turns, held, call.end.index
+        self._unseen = [(turn, since) for turn, since in self._live.items() if turn not in held]
         self.shown_in_doubt = {turn for turn in held if turn not in self.required and turn not in self.excused}
 
     def _lack(self, code: str, turn: str, since: int, call: Call) -> None:
         del self._live[turn]
         self.lapses.append(Lapse(code, turn, since, call))
 
-    def _sight(self, turn: str, call: Call) -> None:
-        self.sightings.setdefault(turn, call)
-        if turn in self.buried and call.invoke.index > self._buried_at:
-            self.risen.append((turn, call))
+    def _sight(self, turns: Sequence[str], call: Call) -> None:
+        for turn in turns:
+            if turn not in self.sightings:
+                self.sightings[turn] = call
+        if self.buried and call.invoke.index > self.buried_at:
+            self.risen += [(turn, call) for turn in turns if turn in self.buried]
 
 
 def doubles(items: Sequence[str]) -> list[str]:

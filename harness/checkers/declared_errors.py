@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.checkers.flaws import Flaw, decide
-from harness.checkers.reading import read
+from harness.checkers.reading import of_time, read
 from harness.core.facts import Facts
 from harness.core.history import History
 from harness.core.scenario import SLOW_FACTOR, Bounds
@@ -13,7 +13,8 @@ from harness.core.verdict import Checker, Finding, Guarantee, Verdict
 class DeclaredErrors(Checker):
     """FAIL for an exception at a caller whose class is not among the strategy's ``errors``, wherever it happens, and
     for a declared one in a call that touches no window nor the recovery bound after one; SLOW if that call ends
-    within three bounds. Calls that the harness itself had to end are for ``no_hang`` to judge.
+    within three bounds. INVALID if it is a timeout while the whole process stood still. Calls that the harness itself
+    had to end are for ``no_hang`` to judge.
     """
 
     guarantee = Guarantee.DECLARED_ERRORS
@@ -36,6 +37,8 @@ class DeclaredErrors(Checker):
             elif not excused.overlaps(*span):
                 verdict = Verdict.SLOW if late.overlaps(*span) else Verdict.FAIL
                 words = f"a caller met an error outside every window and its recovery bound: {call} {call.outcome}"
+                if reading.host_stalls.overlaps(*span) and of_time(call):
+                    verdict, words = Verdict.INVALID, f"the machine stood still while {call} {call.outcome}"
                 flaws.append(Flaw(verdict, words, call.rows))
         if not reading.calls:
             flaws.append(Flaw(Verdict.INVALID, "nobody called, so nobody could meet an error"))

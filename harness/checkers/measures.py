@@ -59,6 +59,7 @@ def _speed(reading: Reading) -> dict[str, Json]:
     in_gate = [c for c in answered if c.began_s >= gate_s and (c.ended_s or 0.0) <= reading.gate_end_s]
     found: dict[str, Json] = {}
     for prefix, values in (("", _latencies_ms(answered)), ("gate_", _latencies_ms(in_gate))):
+        values.sort()
         for share in (50, 95, 99):
             found[f"{prefix}p{share}_ms"] = round(quantile(values, share / 100), 1) if values else None
     length_s = reading.gate_end_s - gate_s
@@ -100,6 +101,7 @@ def _connections(reading: Reading) -> dict[str, Json]:
 
 def _work(reading: Reading) -> dict[str, Json]:
     """What it took to get there, and what went wrong where no caller saw it."""
+    calls = [call.invoke.value for call in reading.calls]
     attempts = sum(1 for op, _ in reading.pairs("attempt") if number(op.value, "n", 1.0) > 1)
     saves = [save for save in reading.saver_calls if save.f in ("aput", "aput_writes")]
     checks = [end for _, end in reading.pairs("ensure_healthy")]
@@ -107,7 +109,7 @@ def _work(reading: Reading) -> dict[str, Json]:
     host_s = [number(op.value, "seconds") for op in reading.points("stall") if op.value.get("host") is True]
     return {
         "retries": attempts,
-        "repeats": sum(1 for call in reading.calls if number(call.invoke.value, "attempt", 1.0) > 1),
+        "repeats": sum(1 for value in calls if value.get("attempt", 1) != 1 and number(value, "attempt") > 1),
         "recreations": sum(1 for _ in reading.pairs("recreate")),
         "health_checks": len(checks),
         "health_checks_failed": sum(1 for end in checks if end is None or end.type is not OpType.OK),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from harness.checkers.anomalies import Case, evidence, flaws
 from harness.checkers.conversations import Conversation, doubles
 from harness.checkers.flaws import Flaw, decide
 from harness.checkers.reading import read
+from harness.checkers.two_readers import seen_by, work_disagrees
 from harness.core.facts import Facts, ThreadFacts
 from harness.core.history import History
 from harness.core.scenario import Bounds
-from harness.core.verdict import Checker, Finding, Guarantee, Verdict
+from harness.core.verdict import Anomaly, Checker, Finding, Guarantee, Json, Verdict
+
+#: Disagreements listed in the details.
+_LISTED = 40
 
 
 class NoDuplicateTurn(Checker):
@@ -18,59 +23,77 @@ class NoDuplicateTurn(Checker):
     turn id that stands twice in one list (D1), and an interrupt that was answered twice or got lost (I1).
 
     Exactly once is a promise about the state: nodes that ran twice without leaving a trace there are not counted. An
-    interrupt is lost if a thread's last call left it waiting and the final state waits for nothing.
+    interrupt is lost if a thread's last call left it waiting and the final state waits for nothing. What one of the
+    two readers of the final state sees twice stands twice. INVALID if the final reads are not whole, or if the readers
+    disagree about answers, effects or interrupts.
     """
 
     guarantee = Guarantee.NO_DUPLICATE_TURN
 
     def check(self, history: History, facts: Facts, bounds: Bounds) -> Finding:
         """See the class."""
-        conversations = read(history).conversations
-        flaws: list[Flaw] = []
+        reading = read(history)
+        conversations = reading.conversations
+        cases: list[Case] = []
         for conversation in conversations.values():
-            flaws += _in_replies(conversation)
+            cases += _in_replies(conversation)
             thread = facts.threads.get(conversation.thread)
             if thread is not None:
-                flaws += _interrupt_lost(conversation, thread)
+                cases += _interrupt_lost(conversation, thread)
         for thread in facts.threads.values():
-            flaws += _in_state(thread, conversations.get(thread.thread))
+            cases += _in_state(thread, conversations.get(thread.thread))
+        disagree = [words for words in map(work_disagrees, facts.threads.values()) if words]
+        found = flaws(cases, reading) + [Flaw(Verdict.INVALID, words) for words in disagree]
         if not facts.complete or facts.problems:
             why = facts.problems[0] if facts.problems else "they were not completed"
-            flaws.append(Flaw(Verdict.INVALID, f"the final reads failed, so twice cannot be told from once: {why}"))
+            found.append(Flaw(Verdict.INVALID, f"the final reads failed, so twice cannot be told from once: {why}"))
         turns = sum(len(thread.turns or ()) for thread in facts.threads.values())
-        if not turns and not flaws:
-            flaws.append(Flaw(Verdict.INVALID, "no thread holds a turn, so nothing could stand twice"))
-        doubled = sum(flaw.code in ("D1", "D2") for flaw in flaws)
-        return decide(
-            self.guarantee,
-            flaws,
-            f"{turns:,} turns in the final state, each once, none answered twice",
-            {"doubled": doubled},
-        )
+        if not turns and not found:
+            found.append(Flaw(Verdict.INVALID, "no thread holds a turn, so nothing could stand twice"))
+        details: dict[str, Json] = {
+            "doubled": sum(case.code is not Anomaly.I1 for case in cases),
+            "disagreements": list(disagree[:_LISTED]),
+            **evidence(cases, reading, facts),
+        }
+        kept = f"{turns:,} turns in the final state, each once, none answered twice"
+        return decide(self.guarantee, found, kept, details)
 
 
-def _in_state(thread: ThreadFacts, conversation: Conversation | None) -> Iterator[Flaw]:
+def _in_state(thread: ThreadFacts, conversation: Conversation | None) -> Iterator[Case]:
     sent = conversation.sent if conversation is not None else {}
 
-    def flaw(code: str, turn: str, words: str) -> Flaw:
-        return Flaw(Verdict.FAIL, f"{code}: {words}", (sent[turn],) if turn in sent else (), code)
+    def case(code: Anomaly, turn: str, words: str) -> Case:
+        return Case(code, thread.thread, turn, words, (sent[turn],) if turn in sent else ())
 
-    for turn in dict.fromkeys(doubles(thread.turns or ())):
-        yield flaw("D1", turn, f"turn {turn} stands more than once in its thread's list")
-    for turn in dict.fromkeys(doubles(thread.answers)):
-        yield flaw("D2", turn, f"turn {turn} was answered more than once")
-    for entry in dict.fromkeys(doubles(thread.effects)):
-        yield flaw("D2", entry.rpartition("/")[0], f"effect {entry} stands more than once")
+    for turn, told in _twice(thread, thread.turns or (), thread.sql_turns or ()):
+        yield case(Anomaly.D1, turn, f"turn {turn} stands more than once in its thread's list{told}")
+    for turn, told in _twice(thread, thread.answers, thread.sql_answers):
+        yield case(Anomaly.D2, turn, f"turn {turn} was answered more than once{told}")
+    for entry, told in _twice(thread, thread.effects, thread.sql_effects):
+        yield case(Anomaly.D2, entry.rpartition("/")[0], f"effect {entry} stands more than once{told}")
 
 
-def _in_replies(conversation: Conversation) -> Iterator[Flaw]:
+def _twice(thread: ThreadFacts, agent: Sequence[str], sql: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(item, what is to be told of the readers) for each item that one of them sees more than once."""
+    by_agent, by_sql = set(doubles(agent)), set(doubles(sql)) if thread.sql_exact else set()
+    for item in sorted(by_agent | by_sql):
+        differ = thread.sql_exact and (item in by_agent) != (item in by_sql)
+        yield item, f"; the two readers disagree: {seen_by(item in by_agent, item in by_sql)}" if differ else ""
+
+
+def _in_replies(conversation: Conversation) -> Iterator[Case]:
     for turn, call in conversation.doubled:
-        yield Flaw(Verdict.FAIL, f"D1: turn {turn} stands more than once in a reply: {call}", call.rows, "D1")
-    for interrupt, call in conversation.resumed_twice:
-        yield Flaw(Verdict.FAIL, f"I1: interrupt {interrupt} was resumed twice: {call}", call.rows, "I1")
+        words = f"turn {turn} stands more than once in a reply: {call}"
+        yield Case(Anomaly.D1, conversation.thread, turn, words, call.rows)
+    for interrupt, first, second in conversation.resumed_twice:
+        words = f"interrupt {interrupt} was resumed twice: {second}"
+        yield Case(Anomaly.I1, conversation.thread, second.turn, words, (*first.rows, *second.rows))
 
 
-def _interrupt_lost(conversation: Conversation, thread: ThreadFacts) -> Iterator[Flaw]:
-    if conversation.parked and thread.turns is not None and not thread.waiting:
-        words = f"I1: thread {thread.thread} was left waiting for interrupt {conversation.parked[0]}, and waits no more"
-        yield Flaw(Verdict.FAIL, words, (conversation.shown_at,) if conversation.shown_at >= 0 else (), "I1")
+def _interrupt_lost(conversation: Conversation, thread: ThreadFacts) -> Iterator[Case]:
+    if not conversation.parked or thread.turns is None or (thread.waiting and thread.sql_waiting != 0):
+        return
+    words = f"thread {thread.thread} was left waiting for interrupt {conversation.parked[0]}, and waits no more"
+    if thread.waiting or thread.sql_waiting:
+        words += f"; the two readers disagree: {seen_by(bool(thread.waiting), bool(thread.sql_waiting))}"
+    yield Case(Anomaly.I1, conversation.thread, "", words, (conversation.parked_at,))

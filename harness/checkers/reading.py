@@ -7,6 +7,7 @@ before what is decided by the rows' indexes, never by times.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,8 @@ from harness.core.verdict import Json
 #: Saver calls that read or write the state of a thread.
 SAVER_CALLS = ("aget_tuple", "aput", "aput_writes", "adelete_thread", "alist")
 _STATUS = {kind: kind.value for kind in OpType}
+#: Errors that a machine which stood still can bring about by itself.
+_OF_TIME = frozenset({"TimeoutError", "CancelledError", "QueryCanceled", "ConnectionTimeout", "PoolTimeout"})
 _DRIVING_ENDS = ("converged", "unconverged", "quiet", "final_reads", "teardown", "end")
 
 
@@ -32,7 +35,7 @@ def text(value: Mapping[str, Json], key: str) -> str:
 def number(value: Mapping[str, Json], key: str, default: float = 0.0) -> float:
     """``value[key]`` if it is a finite number, else ``default``."""
     found = value.get(key)
-    if isinstance(found, bool) or not isinstance(found, int | float):
+    if type(found) is not float and type(found) is not int:  # JSON has no subclasses, and a bool is no number
         return default
     return float(found) if -1e300 < found < 1e300 else default
 
@@ -185,8 +188,9 @@ class Reading:
         invokes: defaultdict[str, list[Op]] = defaultdict(list)
         points: defaultdict[str, list[Op]] = defaultdict(list)
         ends: dict[int, Op] = {}
+        invoke = OpType.INVOKE
         for op in history:
-            if op.type is OpType.INVOKE:
+            if op.type is invoke:
                 invokes[op.f].append(op)
             elif op.call is None:
                 points[op.f].append(op)
@@ -218,16 +222,21 @@ class Reading:
     def _call(op: Op, end: Op | None) -> Call:
         value = op.value
         given_s = number(value, "deadline_s", -1.0)
+        group, agent, thread, turn = value.get("group"), value.get("agent"), value.get("thread"), value.get("turn")
+        if not (
+            isinstance(group, str) and isinstance(agent, str) and isinstance(thread, str) and isinstance(turn, str)
+        ):
+            group, agent, thread, turn = (text(value, key) for key in ("group", "agent", "thread", "turn"))
         status = "open" if end is None else _STATUS[end.type]
         if status == "info" and end is not None and end.value.get("refused") is True:
             status = "refused"
         return Call(
             op.f,
             op.process,
-            text(value, "group"),
-            text(value, "agent"),
-            text(value, "thread"),
-            text(value, "turn"),
+            group,
+            agent,
+            thread,
+            turn,
             op.time_s,
             None if end is None else end.time_s,
             None if given_s < 0 else given_s,
@@ -241,6 +250,11 @@ class Reading:
         """Calls of users by their number."""
         return {call.invoke.call: call for call in self.calls if call.invoke.call is not None}
 
+    @cached_property
+    def call_at(self) -> dict[int, Call]:
+        """Calls of users by the indexes of their rows."""
+        return {row: call for call in self.calls for row in call.rows}
+
     def unanswered(self, call: Call, deadline_s: float) -> bool:
         """True if the call did not get its answer. One that the end of the history cut off before its deadline (the
         given one, if its row does not say) might still have.
@@ -253,6 +267,14 @@ class Reading:
     def saver_calls(self) -> tuple[SaverCall, ...]:
         """Every call of a recording saver, by kind and then in the order of invocation."""
         return tuple(self._saver_call(f, op, end) for f in SAVER_CALLS for op, end in self.pairs(f))
+
+    @cached_property
+    def saver_calls_of(self) -> dict[str, list[SaverCall]]:
+        """The same by thread."""
+        found: defaultdict[str, list[SaverCall]] = defaultdict(list)
+        for saver in self.saver_calls:
+            found[saver.thread].append(saver)
+        return found
 
     @staticmethod
     def _saver_call(f: str, op: Op, end: Op | None) -> SaverCall:
@@ -272,11 +294,17 @@ class Reading:
     @cached_property
     def conversations(self) -> dict[str, Conversation]:
         """Every thread that the workload used, its calls played in the order of the history's rows."""
+        return self._played()
+
+    def _played(self) -> dict[str, Conversation]:
         threads = {name: Conversation(name) for name in dict.fromkeys(call.thread for call in self.calls)}
-        ends = sorted([call for call in self.calls if call.end is not None], key=_end_row)
+        ends = sorted((call for call in self.calls if call.end is not None), key=_end_row)
+        # The rows of the ends, and one that no call begins after: what ended before a call began is played before it.
+        rows = [*map(_end_row, ends), math.inf]
         place = 0
         for call in self.calls:
-            while place < len(ends) and _end_row(ends[place]) < call.invoke.index:
+            began = call.invoke.index
+            while rows[place] < began:
                 threads[ends[place].thread].ended(ends[place])
                 place += 1
             threads[call.thread].began(call)
@@ -289,6 +317,9 @@ class Reading:
     @cached_property
     def phases(self) -> dict[str, float]:
         """When each phase first began."""
+        return self._phases()
+
+    def _phases(self) -> dict[str, float]:
         found: dict[str, float] = {}
         for op in self.points("phase"):
             found.setdefault(text(op.value, "name"), op.time_s)
@@ -308,6 +339,9 @@ class Reading:
     @cached_property
     def damages(self) -> tuple[Damage, ...]:
         """Every window, in the order in which they began."""
+        return self._damages()
+
+    def _damages(self) -> tuple[Damage, ...]:
         ends = {
             f: {self._window(op): end for op, end in self.pairs(f) if end is not None and end.type is OpType.OK}
             for f in ("fault", "heal")
@@ -370,6 +404,15 @@ class Reading:
         """The last sample at or before ``time_s``; None if there is none, or it failed."""
         at = bisect_right(self.samples, time_s, key=lambda sample: sample.time_s) - 1
         return self.samples[at] if at >= 0 and self.samples[at].backends is not None else None
+
+
+def of_time(call: Call) -> bool:
+    """True if a machine that stood still can by itself have kept this call from its answer."""
+    if call.status in ("refused", "open") or call.end is None or call.end.error is None:
+        return True
+    error = call.end.error
+    names = {error.type, *error.classes, *(name for _, name, _ in error.links)}
+    return any(name.rpartition(".")[2] in _OF_TIME for name in names)
 
 
 def _end_row(call: Call) -> int:

@@ -23,7 +23,7 @@ def timeline(history: History) -> Timeline:
     """Bands, latencies, connections, marks and phases of one cell."""
     reading = read(history)
     points = [
-        (call.ended_s, round((call.ended_s - call.began_s) * 1000, 1), call.status)
+        (call.ended_s, (call.ended_s - call.began_s) * 1000, call.status)
         for call in reading.calls
         if call.ended_s is not None
     ]
@@ -35,7 +35,8 @@ def timeline(history: History) -> Timeline:
     return Timeline(
         end_s=reading.end_s,
         bands=tuple((damage.kind, damage.began_s, damage.ended_s) for damage in reading.damages),
-        latencies=tuple(_thinned(points, LATENCY_LIMIT)),
+        latencies=tuple((at_s, round(ms, 1), status) for at_s, ms, status in _thinned(points, LATENCY_LIMIT)),
+        calls=len(points),
         connections=tuple(_peaks(connections, CONNECTION_LIMIT)),
         marks=_marks(reading),
         phases=tuple(reading.phases.items()),

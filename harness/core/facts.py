@@ -8,8 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from harness.core.shape import build
 from harness.core.verdict import Json
+
+#: Checkpoints of one thread's tree that are kept, the newest.
+TREE_LIMIT = 1_000
+
+
+class Checkpoint(NamedTuple):
+    """One node of a thread's checkpoint tree. ``parent`` is None at the root; ``turn`` is the newest turn that this
+    checkpoint holds, empty where nobody looked.
+    """
+
+    id: str
+    parent: str | None
+    source: str
+    step: int
+    turn: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +39,12 @@ class ThreadFacts:
     ids (any thread's) that plain SQL finds in the blobs of the newest checkpoint, in the order of their first
     appearance. ``history_turns`` are the turn ids in any checkpoint of the thread (to tell "hidden by a fork" from
     "gone"). ``exists`` is false when the tables hold no row of the thread.
+
+    ``sql_exact`` says that plain SQL could take the newest state apart message by message: then ``sql_turns`` holds
+    repetitions in their order, and ``sql_answers`` and ``sql_effects`` are what the other reader calls ``answers`` and
+    ``effects``. ``sql_waiting`` counts the rows of interrupts at the newest checkpoint, ``pending_turns`` are the turn
+    ids in pending writes, ``missing_blobs`` counts checkpoints that name messages which the tables do not hold; None
+    and empty where nobody looked. ``tree`` holds the newest checkpoints, oldest first.
     """
 
     thread: str
@@ -38,6 +61,13 @@ class ThreadFacts:
     orphan_writes: int = 0
     dangling_parents: int = 0
     checkpoints: int = 0
+    sql_exact: bool = False
+    sql_answers: tuple[str, ...] = ()
+    sql_effects: tuple[str, ...] = ()
+    sql_waiting: int | None = None
+    pending_turns: tuple[str, ...] = ()
+    missing_blobs: int = 0
+    tree: tuple[Checkpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +96,7 @@ def facts_to_json(facts: Facts) -> dict[str, Json]:
         for key in ThreadFacts.__dataclass_fields__:
             value = getattr(thread, key)
             row[key] = list(value) if isinstance(value, tuple) else value
+        row["tree"] = [list(checkpoint) for checkpoint in thread.tree]
         threads[name] = row
     return {
         "threads": threads,
@@ -77,24 +108,6 @@ def facts_to_json(facts: Facts) -> dict[str, Json]:
     }
 
 
-def facts_from_json(data: Mapping[str, Json]) -> Facts:
-    """The inverse of :func:`facts_to_json`."""
-
-    def strings(value: Json) -> tuple[str, ...]:
-        return tuple(str(item) for item in value) if isinstance(value, list) else ()
-
-    def rows(value: Json) -> dict[str, Json]:
-        return value if isinstance(value, dict) else {}
-
-    threads: dict[str, ThreadFacts] = {}
-    for name, row in rows(data.get("threads")).items():
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in rows(row).items()}
-        threads[name] = ThreadFacts(**values)  # type: ignore[arg-type]
-    return Facts(
-        threads=threads,
-        table_threads=strings(data.get("table_threads")),
-        leftover_backends={k: v for k, v in rows(data.get("leftover_backends")).items() if isinstance(v, int)},
-        leftovers=strings(data.get("leftovers")),
-        problems=strings(data.get("problems")),
-        complete=bool(data.get("complete", True)),
-    )
+def facts_from_json(data: Mapping[str, Json], where: str = "facts.json") -> Facts:
+    """The inverse of :func:`facts_to_json`; UsageError that begins with ``where`` on anything else."""
+    return build(Facts, data, where)

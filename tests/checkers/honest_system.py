@@ -58,10 +58,10 @@ class HonestSystem:
         person.thread = f"{AGENT}.{user}.{person.threads + 100}"
         return person.thread
 
-    def run(self, calls: int) -> None:
+    def run(self, calls: int, users: Sequence[str] = ("u0", "u1", "u2")) -> None:
         """Random calls of random users; each repeats what is in doubt, up to three times."""
         for _ in range(calls):
-            user = self._rng.choice(["u0", "u1", "u2"])
+            user = self._rng.choice(users)
             kinds = ["turn"] * 6 + ["restore"] * 2 + ["fork", "delete"]
             self.call(self._rng.choice(kinds), user=user)
 

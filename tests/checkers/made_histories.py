@@ -98,6 +98,8 @@ class MadeCell:
             "deadline_s": 8.0,
             **more,
         }
+        if kind == "turn":
+            self.state.setdefault(thread, [])  # the final reads look at each thread that a turn was sent to
         return self.invoke(kind, user, value)
 
     def call(
@@ -181,11 +183,12 @@ class MadeCell:
             "delay_ms": 0.0,
             "holds_connections": False,
             "needs_in_flight": 0,
+            "needs": ["toxiproxy"],
             "in_flight": 3,
             **more,
         }
         call = self.invoke("fault", "faults", value)
-        self.complete(call, OpType.OK, {"window": number, "change": {}})
+        self.complete(call, OpType.OK, {"window": number, "change": {"toxic": kind}})
 
     def heal(self, number: int = 0, **change: Json) -> None:
         """It ends; ``change`` is what the component says last."""
@@ -195,7 +198,12 @@ class MadeCell:
 
     def sample(self, **backends: Sequence[int]) -> None:
         """A row of the sampler."""
-        self.point("connections", "sampler", {"backends": {group: list(pids) for group, pids in backends.items()}})
+        self.sample_row(**backends)
+
+    def sample_row(self, **backends: Sequence[int]) -> int:
+        """The same; its index."""
+        value: dict[str, Json] = {"backends": {group: list(pids) for group, pids in backends.items()}}
+        return self.point("connections", "sampler", value).index
 
     def everybody(self, *, status: str = "ok", took_s: float = 0.05, round_: int = 0) -> None:
         """One turn on each of two groups, by a user of its own thread."""
@@ -213,7 +221,8 @@ class MadeCell:
         for _ in range(5):
             self.save("aput")
         self.everybody(round_=1)
-        self.point("gate", "runner", {"kinds": {"turn": 2}, "agents": {f"g0/{AGENT}": 1, f"g1/{AGENT}": 1}})
+        answered: dict[str, Json] = {f"g0/{AGENT}": 1, f"g1/{AGENT}": 1}
+        self.point("gate", "runner", {"kinds": {"turn": 2}, "agents": [AGENT], "answered": answered})
         self.phase("drive")
 
     def end(self) -> None:

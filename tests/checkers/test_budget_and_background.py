@@ -103,7 +103,7 @@ def test_what_is_left_after_tear_down() -> None:
 def test_no_samples_prove_nothing() -> None:
     cell = MadeCell()
     cell.call("turn", "t1")
-    shows(_budget(cell), Verdict.INVALID)
+    shows(_budget(cell), Verdict.INVALID, "V13")
 
 
 def test_samples_that_never_saw_a_group_prove_nothing() -> None:
@@ -111,7 +111,7 @@ def test_samples_that_never_saw_a_group_prove_nothing() -> None:
     cell.call("turn", "t1", group="g0")
     cell.sample(g0=[], g1=[1])
     finding = _budget(cell)
-    shows(finding, Verdict.INVALID)
+    shows(finding, Verdict.INVALID, "V13")
     assert "g0" in finding.summary
 
 

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.bench_judge import long_history, seconds_to_judge
 from harness.checkers import ALL
 from harness.core.cell import CellSpec
-from harness.core.facts import Facts, ThreadFacts
-from harness.core.history import CALLS, History, Op, OpType, parse_history
+from harness.core.facts import TREE_LIMIT, Checkpoint, Facts, ThreadFacts
+from harness.core.history import CALLS, History, OpType, parse_history
 from harness.core.verdict import Guarantee, Verdict
 from harness.judge import judge
 from tests.checkers.honest_system import HonestSystem
@@ -63,7 +64,7 @@ def _acknowledged(system: HonestSystem) -> ThreadFacts | None:
     return None
 
 
-def _plant(code: str, thread: ThreadFacts) -> dict[str, Any]:
+def plant(code: str, thread: ThreadFacts) -> dict[str, Any]:
     turns, last = thread.turns or (), (thread.turns or ("",))[-1]
     gone = {
         "turns": turns[:-1],
@@ -80,6 +81,7 @@ def _plant(code: str, thread: ThreadFacts) -> dict[str, Any]:
         "Q1": {"turns": (*turns, f"{thread.thread}/t999")},
         "T1": {"problems": ("mixed",)},
         "P1": {**gone, "forks": 99},
+        "O1": {"turns": tuple(reversed(turns)), "sql_turns": tuple(reversed(turns))},
     }
     return planted[code]
 
@@ -96,7 +98,7 @@ def test_a_planted_anomaly_is_flagged_with_its_code(code: str, seed: int, troubl
     history, facts = system.finish(), system.facts()
     thread = _acknowledged(system)
     assert thread is not None
-    planted = dataclasses.replace(thread, **_plant(code, thread))
+    planted = dataclasses.replace(thread, **plant(code, thread))
     assert code not in _codes(history, facts)
     assert code in _codes(history, dataclasses.replace(facts, threads={**facts.threads, thread.thread: planted}))
 
@@ -288,51 +290,71 @@ def test_no_checker_raises_on_rows_that_make_no_sense(rows: list[dict[str, Any]]
 # -- cost ---------------------------------------------------------------------------------------------------------
 
 
-def _long_history(turns: int, per_thread: int = 100) -> tuple[History, Facts]:
-    """``turns`` acknowledged turns, ``per_thread`` a thread, each reply showing the whole thread."""
-    ops: list[Op] = []
-    threads: dict[str, ThreadFacts] = {}
-    for number in range(turns // per_thread):
-        thread = f"SupervisorAgent.u{number % 10}.{number // 10}"
-        ids = tuple(f"{thread}/t{k}" for k in range(per_thread))
-        for k, turn in enumerate(ids):
-            value: dict[str, Any] = {
-                "agent": "SupervisorAgent",
-                "group": "g0",
-                "thread": thread,
-                "turn": turn,
-                "deadline_s": 8.0,
-            }
-            call = len(ops)
-            ops.append(Op(call, call / 1000, OpType.INVOKE, "turn", f"u{number % 10}", call, value))
-            reply: dict[str, Any] = {"text": "fine", "turns": list(ids[: k + 1]), "waiting": []}
-            ops.append(Op(call + 1, (call + 1) / 1000, OpType.OK, "turn", f"u{number % 10}", call, reply))
-        threads[thread] = ThreadFacts(
-            thread=thread,
-            agent="SupervisorAgent",
-            exists=True,
-            turns=ids,
-            answers=ids,
-            sql_turns=ids,
-            history_turns=ids,
-        )
-    return History(ops), Facts(threads=threads, table_threads=tuple(threads))
-
-
-def _seconds_to_judge(history: History, facts: Facts) -> float:
+def _yardstick_s() -> float:
+    """Seconds of processor time for work of the judge's kind: how fast this machine is just now."""
     began = time.process_time()
-    result = judge(SPEC, role="candidate", breaks=frozenset(), expected=(), bounds=BOUNDS, history=history, facts=facts)
-    took = time.process_time() - began
-    lost = next(finding for finding in result.findings if finding.guarantee is Guarantee.NO_LOST_TURN)
-    assert lost.verdict is Verdict.PASS
-    return took
+    held: dict[str, tuple[int, str]] = {}
+    for number in range(300_000):
+        name = f"thread/t{number}"
+        held[name] = (number, name)
+    assert sum(place for place, _ in held.values()) > 0
+    return time.process_time() - began
+
+
+#: What the yardstick takes on a quiet machine of 2025, on which 200,000 turns are judged in 1.5 s.
+_YARDSTICK_S = 0.14
 
 
 @pytest.mark.slow
 def test_cost_grows_in_a_straight_line() -> None:
-    small = min(_seconds_to_judge(*_long_history(10_000)) for _ in range(3))
-    large = _seconds_to_judge(*_long_history(100_000))
-    assert large / small < 20, (small, large)
+    small, large = long_history(10_000), long_history(100_000)
+    ratios = [seconds_to_judge(*large) / min(seconds_to_judge(*small) for _ in range(3)) for _ in range(3)]
+    print(f"ten times the turns cost {min(ratios):.1f} times as much")
+    assert min(ratios) < 18, ratios
+
+
+def _broken(history: History, facts: Facts) -> Facts:
+    """Everything is wrong with every turn of every thread."""
+    threads = {}
+    for name, thread in facts.threads.items():
+        turns = thread.turns or ()
+        wrong = tuple(f"{turn}-strange" for turn in turns)
+        threads[name] = dataclasses.replace(
+            thread,
+            turns=(*wrong, *reversed(turns[::2]), *turns[::2]),
+            sql_turns=wrong,
+            answers=turns[::3] * 2,
+            effects=wrong * 2,
+            forks=9,
+            dangling_parents=9,
+            problems=turns,
+            pending_turns=wrong,
+            tree=tuple(Checkpoint(turn, turns[n // 2], "loop", n) for n, turn in enumerate(turns[:TREE_LIMIT])),
+        )
+    return dataclasses.replace(facts, threads=threads)
+
+
+@pytest.mark.slow
+def test_a_cell_in_which_everything_is_wrong_costs_no_more_than_ten_times_for_ten_times_the_turns() -> None:
+    """One thread holds all turns: whatever is quadratic in a thread's length shows."""
+
+    def seconds(turns: int) -> float:
+        history, facts = long_history(turns, per_thread=turns)
+        history = History(
+            dataclasses.replace(op, value={**op.value, "turns": []}) if op.type is OpType.OK else op for op in history
+        )
+        facts = _broken(history, facts)
+        best = []
+        for _ in range(3):
+            fresh = History(history)
+            began = time.process_time()
+            codes = _codes(fresh, facts)
+            best.append(time.process_time() - began)
+            assert {"L1", "L2", "D1", "D2", "H1", "Q1", "T1", "P1", "O1"} <= codes
+        return min(best)
+
+    small = seconds(1_000)
+    assert seconds(10_000) / small < 20
 
 
 @pytest.mark.slow
@@ -356,19 +378,20 @@ def test_one_long_thread_with_every_kind_of_call_is_no_worse() -> None:
 
 
 @pytest.mark.slow
-def test_200_000_turns_are_judged_within_the_budget() -> None:
-    history, facts = _long_history(200_000)
-    took = _seconds_to_judge(history, facts)
-    print(f"200,000 turns judged in {took:.2f} s of processor time")
-    assert took < 6.0, took  # the goal is 2 s, alone on a machine; this test may share its own
+def test_200_000_turns_are_judged_within_two_seconds() -> None:
+    history, facts = long_history(200_000)
+    slower = max(1.0, min(_yardstick_s() for _ in range(3)) / _YARDSTICK_S)
+    took = min(seconds_to_judge(history, facts) for _ in range(3))
+    print(f"200,000 turns judged in {took:.2f} s of processor time; this machine takes {slower:.2f} times as long")
+    assert took < 2.0 * slower, (took, slower)
 
 
 @pytest.mark.slow
 def test_200_000_turns_are_judged_in_bounded_memory() -> None:
-    history, facts = _long_history(200_000)
+    history, facts = long_history(200_000)
     tracemalloc.start()
     try:
-        _seconds_to_judge(history, facts)
+        seconds_to_judge(history, facts)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

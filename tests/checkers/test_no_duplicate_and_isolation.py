@@ -57,7 +57,7 @@ def test_d2_two_answers() -> None:
     finding = _twice(cell, cell.facts(answers=turns_of(1, 1, 2)))
     shows(finding, Verdict.FAIL, "D2")
     assert finding.details["doubled"] == 1
-    assert finding.evidence == (0,)
+    assert finding.evidence == (0, 1), "the call whose turn it is"
 
 
 def test_d2_an_effect_stands_twice() -> None:
@@ -127,7 +127,7 @@ def test_x1_in_the_effects_and_in_a_reply() -> None:
     cell.call("restore", "r1", turns=(*turns_of(1, 2), f"{OTHER}/t2"))
     finding = _apart(cell)
     shows(finding, Verdict.FAIL, "X1")
-    assert len(finding.evidence) == 3
+    assert len(finding.evidence) == 4, "the call of the turn in its own thread, and the reply that shows it in another"
 
 
 def test_q1_a_turn_that_nobody_sent() -> None:

@@ -44,7 +44,7 @@ def test_l1_by_sql_alone() -> None:
     cell = _three_turns()
     finding = _check(cell, cell.facts(sql_turns=turns_of(1, 3)))
     shows(finding, Verdict.FAIL, "L1")
-    assert "by SQL" in finding.summary
+    assert "a fresh agent sees it, plain SQL does not" in finding.summary
 
 
 def test_l2_hidden_by_a_fork() -> None:
@@ -84,7 +84,7 @@ def test_s1_a_later_read_on_another_replica_lacks_it() -> None:
     cell.call("restore", "r1", group="g1", turns=turns_of(1, 2))
     finding = _check(cell)
     shows(finding, Verdict.FAIL, "S1")
-    assert finding.evidence == (5, 6, 7)
+    assert finding.evidence == (4, 5, 6, 7), "the call that acknowledged it, and the reply that lacks it"
     assert "g1/SupervisorAgent" in finding.summary
 
 
@@ -98,6 +98,62 @@ def test_a_reply_that_lists_no_turns_at_all_says_nothing() -> None:
     cell = _three_turns()
     cell.call("turn", "t4", turns=())
     shows(_check(cell), Verdict.PASS)
+
+
+def _acknowledged_without_a_list() -> MadeCell:
+    """t2 was acknowledged by a reply that lists no turns."""
+    cell = MadeCell()
+    cell.call("turn", "t1")
+    cell.call("turn", "t2", turns=())
+    return cell
+
+
+def test_s1_of_a_turn_that_no_reply_has_shown_yet() -> None:
+    cell = _acknowledged_without_a_list()
+    cell.call("turn", "t3", turns=turns_of(1, 3))
+    finding = _check(cell)
+    shows(finding, Verdict.FAIL, "S1")
+    assert finding.evidence == (2, 3, 4, 5)
+    assert finding.details["count"] == 1
+
+
+def test_a_turn_that_the_next_reply_shows_is_there() -> None:
+    cell = _acknowledged_without_a_list()
+    cell.call("turn", "t3", turns=turns_of(1, 2, 3))
+    cell.call("restore", "r1")
+    shows(_check(cell), Verdict.PASS)
+
+
+def test_a_turn_that_no_reply_has_shown_yet_is_looked_for_by_the_first_reply_that_began_after_it() -> None:
+    cell = MadeCell()
+    cell.call("turn", "t1")
+    early = cell.begin("restore", "r1")
+    cell.call("turn", "t2", turns=())
+    cell.complete(early, value={"turns": list(turns_of(1))})
+    shows(_check(cell), Verdict.PASS)
+    cell.call("restore", "r2", turns=turns_of(1))
+    finding = _check(cell)
+    shows(finding, Verdict.FAIL, "S1")
+    assert finding.details["count"] == 1, "and by the next one not again"
+    cell.call("restore", "r3", turns=turns_of(1))
+    assert _check(cell).details["count"] == 1
+
+
+def test_a_lost_turn_that_nobody_showed_and_everybody_excuses() -> None:
+    cell = _acknowledged_without_a_list()
+    cell.call("fork", "f1", target=f"{THREAD}/t2", turns=turns_of(1))
+    cell.call("turn", "t3", turns=turns_of(1, 3))
+    shows(_check(cell), Verdict.PASS)
+
+
+def test_what_was_acknowledged_while_a_delete_was_under_way_may_be_gone() -> None:
+    cell = MadeCell()
+    delete = cell.begin("delete", "d1")
+    cell.call("turn", "t1")
+    cell.complete(delete)
+    cell.call("turn", "t2", turns=turns_of(2))
+    left = turns_of(2)
+    shows(_check(cell, cell.facts(turns=left, answers=left, sql_turns=left, history_turns=left)), Verdict.PASS)
 
 
 def test_an_empty_restore_says_that_nothing_is_there() -> None:

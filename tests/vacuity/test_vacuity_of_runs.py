@@ -1,0 +1,223 @@
+"""V12 and V15: a run as a whole proves nothing where a control got away, or a fault never met what it promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from harness.checkers.hits import hits
+from harness.checkers.reading import read
+from harness.checkers.vacuity import Evidence
+from harness.core.cell import DEFAULT_AGENTS
+from harness.core.record import CellResult
+from harness.core.vacuity import REST, TURN_PHASES
+from harness.core.verdict import Finding, Guarantee, Json, Verdict
+from harness.coverage import coverage, holes
+from harness.registry import default_registry
+from harness.rendering import render_all
+from harness.selection import Size, Wish, select
+from harness.store import RunRecord
+from harness.summary import summarize_record
+from tests.checkers.made_histories import AGENT, MadeCell
+from tests.vacuity.sound_cell import run_of, sound
+
+_SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "summary.schema.json"
+_numbers = itertools.count()
+
+
+def cell(
+    *met: tuple[str, str, Sequence[str]], plan: Sequence[str] = ("reset_peer",), durability: str = "async",
+    agents: Sequence[str] = ("A", "B"), verdict: Verdict = Verdict.PASS,
+) -> CellResult:  # fmt: skip
+    """A cell whose faults met agents in phases: (fault, agent, phases)."""
+    found: dict[str, Json] = {}
+    for fault, agent, phases in met:
+        found.setdefault(fault, {})[agent] = list(phases)  # type: ignore[index, call-overload]
+    finding = Finding(guarantee=Guarantee.EXERCISED, verdict=verdict, summary="as told", details={"hits": found})
+    return CellResult(
+        id=f"s-x-{durability}-{next(_numbers)}",
+        scenario="made/cell",
+        strategy="x",
+        agents=tuple(agents),
+        durability=durability,
+        seed=0,
+        role="candidate",
+        verdict=verdict,
+        findings=(finding,),
+        plan=tuple({"fault": {"kind": kind}, "start_s": 0.0, "stop_s": 1.0} for kind in plan),
+    )
+
+
+def control(guarantee: Guarantee, verdict: Verdict) -> CellResult:
+    """A control that must be caught breaking ``guarantee``."""
+    finding = Finding(guarantee=guarantee, verdict=verdict, summary="as told")
+    return dataclasses.replace(
+        cell(plan=()),
+        strategy="wrong",
+        role="control",
+        verdict=verdict,
+        findings=(finding,),
+        expected=(guarantee.value,),
+        caught=(guarantee.value,) if verdict is Verdict.FAIL else (),
+    )
+
+
+# -- V12 ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guarantee", list(Guarantee))
+def test_v12_a_control_that_got_away(guarantee: Guarantee) -> None:
+    """Of each oracle, the leak detector among them: what it must be caught breaking was not seen."""
+    kept = cell()
+    assert run_of(kept, control(guarantee, Verdict.FAIL)).exit == 0
+    summary = run_of(kept, control(guarantee, Verdict.PASS))
+    assert summary.exit == 3
+    assert guarantee.value in summary.exit_reason
+    assert "V12" in summary.exit_reason
+    assert "proves nothing" in summary.decision
+
+
+def test_v12_every_selection_holds_a_control() -> None:
+    registry = default_registry()
+    wish = Wish(scenarios=("network/latency",), strategies=("self_healing",))
+    chosen = select(registry, wish)
+    assert chosen.must_catch, "a run of a candidate alone gets a control"
+
+
+def test_v12_the_scenarios_ask_for_a_leak() -> None:
+    """A control that leaks a connection must be caught by the very detector that candidates pass."""
+    registry = default_registry()
+    due = {guarantee for scenario in registry.scenarios.values() for _, guarantee in scenario.must_catch}
+    assert Guarantee.CONNECTION_BUDGET in due
+
+
+# -- V15 ----------------------------------------------------------------------------------------------------------
+
+ALL = TURN_PHASES
+
+
+def test_v15_a_whole_run_that_met_everything() -> None:
+    summary = run_of(cell(("reset_peer", "A", ALL)), cell(("reset_peer", "B", ("load",))), whole=True)
+    assert summary.exit == 0
+    assert [(row.agent, row.missed) for row in coverage(summary.cells)] == [
+        ("A", ()),
+        ("B", ("node", "save", "writes")),
+    ]
+
+
+def test_v15_an_agent_that_a_fault_never_met() -> None:
+    cells = [cell(("reset_peer", "A", ALL))]
+    summary = run_of(*cells, whole=True)
+    assert summary.exit == 3
+    assert "V15: reset_peer never met B (async)" in summary.exit_reason
+    assert run_of(*cells).exit == 0, "a run of a part promises nothing, and shows the hole all the same"
+    assert [row.agent for row in coverage(cells) if not row.phases] == ["B"]
+
+
+def test_v15_a_phase_in_which_a_fault_met_nobody() -> None:
+    summary = run_of(cell(("reset_peer", "A", ("load", "node")), ("reset_peer", "B", ("node", "writes"))), whole=True)
+    assert summary.exit == 3
+    assert "V15: reset_peer never met a turn in phase 'save' (async)" in summary.exit_reason
+
+
+def test_v15_a_fault_that_was_planned_and_met_nobody() -> None:
+    found = holes(coverage([cell(plan=("reset_peer", "black_hole"))]))
+    assert {text.split(" never")[0] for text in found} == {"V15: reset_peer", "V15: black_hole"}
+
+
+def test_v15_each_durability_is_a_promise_of_its_own() -> None:
+    every = [("reset_peer", "A", ALL), ("reset_peer", "B", ALL)]
+    found = holes(coverage([cell(*every), cell(("reset_peer", "A", ALL), durability="sync")]))
+    assert found == ("V15: reset_peer never met B (sync)",)
+
+
+def test_v15_at_exit_no_writes_of_nodes_are_saved() -> None:
+    phases = ("load", "node", "save")
+    assert holes(coverage([cell(*(("reset_peer", a, phases) for a in "AB"), durability="exit")])) == ()
+    assert holes(coverage([cell(*(("reset_peer", a, phases) for a in "AB"), durability="sync")]))
+
+
+def test_v15_what_was_skipped_promises_nothing() -> None:
+    assert coverage([cell(verdict=Verdict.SKIP)]) == ()
+
+
+def test_v15_a_fault_that_strikes_at_rest() -> None:
+    rest = cell(("idle_cut", "A", (REST,)), ("idle_cut", "B", (REST,)), plan=("idle_cut",))
+    assert holes(coverage([rest])) == ()
+    assert holes(coverage([cell(("idle_cut", "A", (REST,)), plan=("idle_cut",))])) == (
+        "V15: idle_cut never met B (async)",
+    )
+
+
+def test_v15_an_interrupted_run_is_not_blamed_for_what_it_did_not_get_to() -> None:
+    summary = run_of(cell(("reset_peer", "A", ALL)), whole=True, planned=5, interrupted=2)
+    assert "V15" not in summary.exit_reason
+
+
+def test_v15_only_the_whole_matrix_promises() -> None:
+    registry = default_registry()
+    for size in Size:
+        assert select(registry, Wish(size=size)).whole
+    for wish in (Wish(scenarios=("network",)), Wish(strategies=("self_healing",)), Wish(agents=DEFAULT_AGENTS[:1])):
+        assert not select(registry, wish).whole
+
+
+def test_v15_the_record_keeps_the_promise_and_every_report_shows_the_hole() -> None:
+    record = RunRecord(started="2026-01-01T00:00:00+00:00", planned=1, whole=True)
+    again = RunRecord.from_json(json.loads(json.dumps(record.to_json())))
+    summary = summarize_record(again, [cell(("reset_peer", "A", ALL))])
+    assert summary.exit == 3
+    reports = render_all(summary)
+    document = json.loads(reports["summary.json"])
+    jsonschema.validate(document, json.loads(_SCHEMA.read_text()))
+    assert {(row["agent"], len(row["missed"])) for row in document["coverage"]} == {("A", 0), ("B", 4)}
+    assert "What no cell met" in reports["summary.md"]
+    assert 'id="met"' in reports["report.html"]
+
+
+def _hits(cell: MadeCell) -> dict[str, Json]:
+    return hits(Evidence(read(cell.history), cell.facts()))
+
+
+def test_v15_the_phases_are_those_of_the_calls_that_met_the_window() -> None:
+    def save(made: MadeCell) -> None:
+        parent = next(op.call for op in made.rows if op.f == "turn" and op.time_s == 3.0)
+        made.save("aget_tuple", parent=parent, took_s=1.0)
+        made.save("aput", parent=parent, took_s=0.5)
+
+    assert _hits(sound(save)) == {"reset_peer": {AGENT: ["load", "node", "save"]}}
+
+
+def test_v15_calls_before_and_after_a_window_were_not_met() -> None:
+    cell = MadeCell()
+    cell.gate()
+    parent = cell.begin("turn", "t5")
+    cell.save("aput", parent=parent)
+    cell.complete(parent)
+    cell.now_s = 3.0
+    cell.strike(needs_in_flight=3)
+    cell.now_s = 4.0
+    cell.heal()
+    cell.now_s = 5.0
+    cell.everybody(round_=2)
+    cell.end()
+    assert _hits(cell) == {"reset_peer": {}}
+
+
+def test_v15_at_rest_is_who_called_nobody_when_it_struck() -> None:
+    assert _hits(sound(needs_in_flight=0)) == {"reset_peer": {}}, "the agent was in the middle of three calls"
+    cell = MadeCell()
+    cell.gate()
+    cell.now_s = 3.0
+    cell.strike(needs_in_flight=0)
+    cell.heal()
+    cell.now_s = 5.0
+    cell.everybody(round_=2)
+    cell.end()
+    assert _hits(cell) == {"reset_peer": {AGENT: ["rest"]}}
