@@ -21,6 +21,7 @@ STILL = Scenario(
     why="The shortest cell.",
     question=1,
     load=ClosedLoop(),
+    baseline=True,
     gate_s=0.8,
     tail_s=0.5,
     bounds=Bounds(deadline_s=4.0),
@@ -83,15 +84,6 @@ class LeaksABackend(PlainPool):
 
     async def close(self) -> None:
         """Forgets to close."""
-
-
-class SwallowsAndAcknowledges(PlainPool):
-    name = "swallows_and_acknowledges"
-
-    async def serve(self, agent: AgentHandle, request: Request) -> Reply:
-        if request.kind != "turn":
-            return await request()
-        return Answered("done", (request.turn_id,))
 
 
 class EndsTheProcess(PlainPool):
