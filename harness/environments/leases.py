@@ -13,6 +13,7 @@ import shutil
 import signal
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ PREFIX = "poolproof-"
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the folder itself
 _ROOM_BYTES = 2 << 30
+#: Servers whose owner died have so long to end by themselves, in seconds.
+_PATIENCE_S = 2.0
+_POLL_S = 0.01
 
 
 def boot_id() -> str:
@@ -57,10 +61,8 @@ class RunFolder:
     @classmethod
     def create(cls) -> RunFolder:
         """Make them in the first places that servers can reach, after clearing up what dead runs left there."""
-        base = reachable_temp_dir()
-        for place in {base, _MEMORY}:
-            reap(place)
-        path = _leased_folder(base)
+        clear_up()
+        path = _leased_folder(reachable_temp_dir())
         (path / "pids").mkdir()
         fast = _leased_folder(_MEMORY) if memory_has_room() else path
         return cls(path, fast, os.getpid())
@@ -88,6 +90,12 @@ def scratch_folder() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def clear_up() -> None:
+    """Remove what dead runs left in every place where run folders are made."""
+    for place in {reachable_temp_dir(), _MEMORY}:
+        reap(place)
+
+
 def reap(base: Path) -> tuple[Path, ...]:
     """Remove the run folders under ``base`` whose owner is dead, with their servers; returns what was removed."""
     removed = []
@@ -111,10 +119,15 @@ def reap(base: Path) -> tuple[Path, ...]:
 
 
 def _end_servers(folder: Path) -> None:
+    """End those that still run. The kernel told them to end with their owner: they get a moment to do so in order."""
+    stop_s = time.monotonic() + _PATIENCE_S
     for entry in (folder / "pids").glob("*.json"):
         server = json.loads(entry.read_text())
-        if start_ticks(server["pid"]) == server["start_ticks"]:
-            os.killpg(server["pid"], signal.SIGKILL)  # each server leads a session of its own
+        while start_ticks(server["pid"]) == server["start_ticks"]:
+            if time.monotonic() > stop_s:
+                os.killpg(server["pid"], signal.SIGKILL)  # each server leads a session of its own
+                break
+            time.sleep(_POLL_S)
 
 
 def _leased_folder(base: Path) -> Path:

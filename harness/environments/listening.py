@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from harness.core.errors import ComponentError
 from harness.environments.ports import ReservedPort
@@ -41,7 +42,7 @@ def start_listening(
         child: Child | None = None
         try:
             child = start_on(port.number)
-            if wait_until(lambda server=child, number=port.number: ready(server, number), child, limit_s):  # type: ignore[misc]
+            if _came_up(child, partial(ready, child, port.number), limit_s):
                 return Listening(child, port)
             if _TAKEN not in child.tail() or attempt == _TRIES:
                 raise ComponentError(f"{child.name} does not start; end of its log:\n{child.tail()}")
@@ -53,3 +54,8 @@ def start_listening(
         child.stop(_STOP_LIMIT_S)
         port.release()
     raise AssertionError("the last attempt returns or raises")
+
+
+def _came_up(child: Child, ready: Callable[[], bool], limit_s: float) -> bool:
+    """True once it is ready; False if it ended, or says that its port is taken: Toxiproxy then stays, and is deaf."""
+    return wait_until(lambda: ready() or _TAKEN in child.tail(), child, limit_s) and ready()

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.core.environment import Capability, Endpoint, Note
 from harness.core.errors import ComponentError, MissingComponent
 from harness.environments.accounts import Account, server_account
 from harness.environments.components import Component, find_pgbouncer, find_postgres, find_toxiproxy
+from harness.environments.databases import Databases, OwnDatabases
 from harness.environments.leases import RunFolder
-from harness.environments.pgbouncer import PgBouncer, console_clients, start_pgbouncer
+from harness.environments.middle_lever import MiddleLever, start_middle
+from harness.environments.own_server import OwnServer, start_own_server
+from harness.environments.pgbouncer import PgBouncer, console_clients, console_reconnect, start_pgbouncer
 from harness.environments.ports import LOOPBACK, ReservedPort
 from harness.environments.postgres import PostgresServer, start_postgres
 from harness.environments.reach import within_reach
 from harness.environments.servers import Listener, Pooler
+from harness.environments.small_disk import no_small_disk
+from harness.environments.tls import find_tls_postgres
 from harness.environments.toxiproxy_server import ToxiproxyServer, start_toxiproxy
 
 POOLERS = frozenset({Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION})
@@ -26,6 +35,22 @@ def no_tls() -> MissingComponent:
     return MissingComponent(
         "connections here never use TLS: the default Postgres build has none", "leave out what needs TLS"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CellDatabases(OwnDatabases):
+    """On a server that belongs to one cell and goes with it."""
+
+    server: OwnServer
+
+    def agents(self, name: str) -> Endpoint:
+        """Through the switch where there is one, with TLS where the server has it."""
+        found = super(CellDatabases, self).agents(name)
+        options = {**found.options, "sslmode": "disable" if self.server.tls is None else "require"}
+        return replace(found, port=self.server.front_port, options=options)
+
+    async def drop(self, name: str) -> None:
+        """Nothing to do; the server may not even run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +73,9 @@ class LocalPooler:
     def alive(self) -> bool:
         return self.pooler.server.child.alive()
 
+    def reconnect(self) -> None:
+        console_reconnect(self.pooler.console)
+
     def revive(self) -> str:
         return self.pooler.revive()
 
@@ -63,7 +91,9 @@ class LocalServers:
         self.components: tuple[Component, ...] = ()
         self._run = run
         self._account = account
+        self.own: OwnServer | None = None
         self._pgbouncer: Component | None = None
+        self._binaries: Component | None = None
         self._postgres: PostgresServer | None = None
         self._toxiproxy: ToxiproxyServer | None = None
 
@@ -71,21 +101,40 @@ class LocalServers:
         """Start both servers; each is stopped again by ``stop``, whatever happened here."""
         self.components = tuple(c for c in (postgres, toxiproxy, pgbouncer) if c is not None)
         self._toxiproxy = start_toxiproxy(self._within_reach(toxiproxy), self._run, self._account)
-        self._postgres = start_postgres(self._within_reach(postgres), self._run, self._account)
+        self._binaries = self._within_reach(postgres)
+        self._postgres = start_postgres(self._binaries, self._run, self._account)
         self._pgbouncer = self._within_reach(pgbouncer) if pgbouncer else None
 
     def _within_reach(self, component: Component) -> Component:
         return within_reach(component, self._run, self._account)
 
+    @asynccontextmanager
+    async def with_own_server(self, needs: frozenset[Capability]) -> AsyncIterator[tuple[LocalServers, OwnServer]]:
+        """The same servers, with a Postgres of the caller's own in place of the shared one; it is gone on exit."""
+        assert self._postgres is not None
+        assert self._binaries is not None
+        binaries = self._within_reach(find_tls_postgres()) if Capability.POSTGRES_TLS in needs else self._binaries
+        name = f"cell_{os.getpid()}_{secrets.token_hex(3)}-server"
+        passwords = (self._postgres.admin.password, self._postgres.agent_password)
+        own = await start_own_server(name, needs, binaries, self._run, self._account, passwords)
+        servers = copy(self)
+        servers.own = own
+        try:
+            yield servers, own
+        finally:
+            own.close()
+
     @property
     def admin(self) -> Endpoint:
         assert self._postgres is not None
-        return self._postgres.admin
+        return (self.own or self._postgres).admin
 
     @property
-    def agent_password(self) -> str:
+    def databases(self) -> Databases:
         assert self._postgres is not None
-        return self._postgres.agent_password
+        if self.own is not None:
+            return CellDatabases(self.admin, self.own.agent_password, self.api, self.own)
+        return OwnDatabases(self.admin, self._postgres.agent_password, self.api)
 
     @property
     def api(self) -> tuple[str, int]:
@@ -94,7 +143,7 @@ class LocalServers:
 
     @property
     def upstream(self) -> str:
-        return f"{self.admin.host}:{self.admin.port}"
+        return f"{self.admin.host}:{self.admin.port if self.own is None else self.own.front_port}"
 
     @property
     def folder(self) -> Path:
@@ -102,7 +151,7 @@ class LocalServers:
 
     @property
     def logs(self) -> Mapping[str, Path]:
-        running = {"postgres": self._postgres, "toxiproxy": self._toxiproxy}
+        running = {"postgres": self.own or self._postgres, "toxiproxy": self._toxiproxy}
         return {name: server.child.log for name, server in running.items() if server is not None}
 
     def listener(self) -> Listener:
@@ -115,14 +164,26 @@ class LocalServers:
         folder.mkdir(mode=0o755)
         folder.chmod(0o755)
         return LocalPooler(
-            start_pgbouncer(self._pgbouncer, mode, database, self.admin, folder, self._run, self._account)
+            start_pgbouncer(
+                self._pgbouncer,
+                mode,
+                database,
+                self.admin,
+                folder,
+                self._run,
+                self._account,
+                tls=None if self.own is None else self.own.tls,
+            )
         )
+
+    def start_middle(self, cell: str, upstream: str, since_s: Callable[[float], float]) -> MiddleLever:
+        return start_middle(cell, upstream, self._run, since_s)
 
     def collect_logs(self) -> None:
         """Nothing to do: they write their files themselves."""
 
     def dead(self) -> tuple[str, ...]:
-        running = (self._postgres, self._toxiproxy)
+        running = (self.own or self._postgres, self._toxiproxy)
         return tuple(server.child.name for server in running if server is not None and not server.child.alive())
 
     def stop(self) -> None:
@@ -143,8 +204,8 @@ def start_local(needs: frozenset[Capability], note: Note) -> LocalServers:
     account = server_account()
     postgres = find_postgres()
     toxiproxy = find_toxiproxy(note)
-    missing: dict[Capability, MissingComponent] = {Capability.POSTGRES_TLS: no_tls()}
-    pgbouncer = _pgbouncer_if_wanted(needs, missing, lambda: find_pgbouncer(note))
+    missing = _missing_for_own_servers()
+    pgbouncer = pgbouncer_if_wanted(needs, missing, lambda: find_pgbouncer(note))
     servers = LocalServers(RunFolder.create(), account, missing)
     try:
         servers.start(postgres, toxiproxy, pgbouncer)
@@ -154,9 +215,22 @@ def start_local(needs: frozenset[Capability], note: Note) -> LocalServers:
     return servers
 
 
-def _pgbouncer_if_wanted(
+def _missing_for_own_servers() -> dict[Capability, MissingComponent]:
+    """What a cell's own Postgres cannot have on this machine."""
+    missing: dict[Capability, MissingComponent] = {}
+    if os.geteuid() != 0:
+        missing[Capability.SMALL_DISK] = no_small_disk("only root may mount one")
+    try:
+        find_tls_postgres()
+    except MissingComponent as error:
+        missing[Capability.POSTGRES_TLS] = error
+    return missing
+
+
+def pgbouncer_if_wanted(
     needs: frozenset[Capability], missing: dict[Capability, MissingComponent], find: Callable[[], Component]
 ) -> Component | None:
+    """PgBouncer where it is needed and to be had; else ``missing`` says why it is not offered."""
     reason = MissingComponent("PgBouncer was not asked for when this stack was opened", "name it in needs")
     if needs & POOLERS:
         try:

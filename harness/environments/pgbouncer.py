@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 
@@ -20,10 +21,9 @@ from harness.environments.accounts import Account
 from harness.environments.components import Component
 from harness.environments.leases import RunFolder
 from harness.environments.listening import Listening, start_listening
-from harness.environments.ports import LOOPBACK
+from harness.environments.ports import LOOPBACK, listens
 from harness.environments.postgres import ADMIN_NAME, CONNECT_OPTIONS
 from harness.environments.processes import Child, start
-from harness.environments.toxiproxy_server import answers
 
 POOL_MODES = {Capability.PGBOUNCER_SESSION: "session", Capability.PGBOUNCER_TRANSACTION: "transaction"}
 CONSOLE = "pgbouncer"
@@ -32,8 +32,22 @@ _START_LIMIT_S = 10.0
 _STOP_LIMIT_S = 0.5  # it keeps nothing; newer ones wait on SIGTERM for their clients to leave
 
 
-def configuration(mode: str, database: Endpoint, admin: Endpoint, *, listen: str, port: int, users: str) -> str:
-    """The ini file. ``database`` and ``admin`` are as PgBouncer reaches them; ``users`` is the auth file's path."""
+def configuration(
+    mode: str,
+    database: Endpoint,
+    admin: Endpoint,
+    *,
+    listen: str,
+    port: int,
+    users: str,
+    tls: tuple[Path, Path] | None = None,
+) -> str:
+    """The ini file. ``database`` and ``admin`` are as PgBouncer reaches them; ``users`` is the auth file's path;
+    ``tls`` are a certificate and its key, for clients that ask for TLS.
+    """
+    clients = ""
+    if tls is not None:
+        clients = f"client_tls_sslmode = allow\nclient_tls_cert_file = {tls[0]}\nclient_tls_key_file = {tls[1]}\n"
     return f"""\
 [databases]
 {database.dbname} = host={database.host} port={database.port} dbname={database.dbname}
@@ -63,12 +77,13 @@ tcp_keepalive = 1
 log_connections = 0
 log_disconnections = 0
 stats_period = 3600
-"""
+{clients}"""
 
 
 def users_file(*endpoints: Endpoint) -> str:
     """The auth file's text: one quoted user and password a line."""
-    return "".join(f'"{endpoint.user}" "{endpoint.password}"\n' for endpoint in endpoints)
+    quoted = ((endpoint.user.replace('"', '""'), endpoint.password.replace('"', '""')) for endpoint in endpoints)
+    return "".join(f'"{user}" "{password}"\n' for user, password in quoted)
 
 
 @dataclass(slots=True)
@@ -93,19 +108,31 @@ class PgBouncer:
         self.server.stop(_STOP_LIMIT_S)
 
 
-def console_clients(console: Endpoint) -> dict[str, int]:
-    """SHOW CLIENTS, counted by application_name; the console's own connection is left out."""
+def _console(console: Endpoint, command: LiteralString) -> list[dict[str, object]]:
+    """What the admin console says to ``command``. Raises ComponentError."""
     try:
         with contextlib.closing(
             psycopg.connect(
                 console.conninfo(application_name=ADMIN_NAME), autocommit=True, cursor_factory=psycopg.ClientCursor
             )
         ) as connection:
-            cursor = connection.execute("SHOW CLIENTS")
-            names = [column.name for column in cursor.description or ()]
-            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            cursor = connection.execute(command)
+            if cursor.description is None:
+                return []
+            names = [column.name for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     except psycopg.Error as error:
         raise ComponentError(f"PgBouncer's console does not answer: {error}") from error
+
+
+def console_reconnect(console: Endpoint) -> None:
+    """Have it leave every server connection as soon as nobody uses it: what it does when a name's address changed."""
+    _console(console, "RECONNECT")
+
+
+def console_clients(console: Endpoint) -> dict[str, int]:
+    """SHOW CLIENTS, counted by application_name; the console's own connection is left out."""
+    rows = _console(console, "SHOW CLIENTS")
     counts: dict[str, int] = {}
     for row in rows:
         if row["database"] != CONSOLE:
@@ -115,7 +142,15 @@ def console_clients(console: Endpoint) -> dict[str, int]:
 
 
 def start_pgbouncer(
-    binary: Component, mode: str, database: Endpoint, admin: Endpoint, folder: Path, run: RunFolder, account: Account
+    binary: Component,
+    mode: str,
+    database: Endpoint,
+    admin: Endpoint,
+    folder: Path,
+    run: RunFolder,
+    account: Account,
+    *,
+    tls: tuple[Path, Path] | None = None,
 ) -> PgBouncer:
     """Start one in ``folder``, which we made. Blocks for some 20 ms. Raises ComponentError when it does not come up."""
     users, ini = folder / "users.txt", folder / "pgbouncer.ini"
@@ -125,7 +160,7 @@ def start_pgbouncer(
     account.own(users, ini)
 
     def start_on(port: int) -> Child:
-        ini.write_text(configuration(mode, database, admin, listen=LOOPBACK, port=port, users=str(users)))
+        ini.write_text(configuration(mode, database, admin, listen=LOOPBACK, port=port, users=str(users), tls=tls))
         child = start(
             "PgBouncer",
             [str(binary.path), str(ini)],
@@ -137,6 +172,6 @@ def start_pgbouncer(
         run.record(child)
         return child
 
-    server = start_listening(start_on, lambda _, port: answers(LOOPBACK, port), limit_s=_START_LIMIT_S)
+    server = start_listening(start_on, lambda child, port: listens(child.pid, port), limit_s=_START_LIMIT_S)
     console = Endpoint(LOOPBACK, server.port.number, CONSOLE, admin.user, admin.password, CONNECT_OPTIONS)
     return PgBouncer(server, console, start_on)

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from psycopg.rows import dict_row
 
 from harness.core.environment import Endpoint
 from harness.core.errors import ComponentError
+from harness.core.redaction import hide
 from harness.environments.accounts import Account
 from harness.environments.cache import cache_key, made_once
 from harness.environments.components import Component
@@ -64,7 +66,7 @@ SELECT set_config(name, '256', false) FROM pg_settings WHERE name = 'scram_itera
 CONNECT_OPTIONS = {"sslmode": "disable", "gssencmode": "disable", "connect_timeout": "2"}
 
 _INITDB_LIMIT_S = 120.0
-_START_LIMIT_S = 30.0
+START_LIMIT_S = 30.0
 _STOP_LIMIT_S = 4.0
 _ADMIN_OPTIONS = "-c statement_timeout=20s -c lock_timeout=10s"
 
@@ -86,20 +88,33 @@ class PostgresServer:
         self.server.stop(_STOP_LIMIT_S)
 
 
-def start_postgres(binaries: Component, run: RunFolder, account: Account) -> PostgresServer:
-    """Start a fresh server. Raises ComponentError with the end of its log when it does not come up."""
+def start_postgres(
+    binaries: Component,
+    run: RunFolder,
+    account: Account,
+    *,
+    data: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    passwords: tuple[str, str] | None = None,
+) -> PostgresServer:
+    """Start a fresh server. Raises ComponentError with the end of its log when it does not come up.
+
+    ``data`` is where its data go, a folder that is not there yet or is empty; ``settings`` win over the usual ones;
+    ``passwords`` are the superuser's and the agents', drawn if not given.
+    """
     template = _template(binaries, account)
-    data = run.fast / "pgdata"
-    shutil.copytree(template / "data", data, symlinks=True)
-    data.chmod(0o700)
-    account.own_tree(data)
+    folder = data or run.fast / "pgdata"
+    _copy_data(template / "data", folder)
+    folder.chmod(0o700)
+    account.own_tree(folder)
     server = start_listening(
-        lambda port: _start(binaries, run, account, data, port),
-        lambda child, _: _ready(data, child.pid),
-        limit_s=_START_LIMIT_S,
+        lambda port: launch(binaries, run, account, folder, port, settings or {}),
+        lambda child, _: accepts(folder, child.pid),
+        limit_s=START_LIMIT_S,
     )
     first_password = (template / "password").read_text()
-    password, agent_password = secrets.token_urlsafe(18), secrets.token_urlsafe(18)
+    password, agent_password = passwords or (secrets.token_urlsafe(18), secrets.token_urlsafe(18))
+    hide(first_password, password, agent_password)
     admin = Endpoint(LOOPBACK, server.port.number, "postgres", SUPERUSER, first_password, CONNECT_OPTIONS)
     try:
         set_up(admin, password, agent_password)
@@ -151,11 +166,16 @@ def _set_password(connection: psycopg.Connection[tuple[object, ...]], verb: str,
     )
 
 
-def _start(binaries: Component, run: RunFolder, account: Account, data: Path, port: int) -> Child:
+def launch(
+    binaries: Component, run: RunFolder, account: Account, data: Path, port: int, settings: Mapping[str, str]
+) -> Child:
+    """Start the process on a data folder and do not wait. Main thread only."""
+    log = run.path / ("postgres.log" if data == run.fast / "pgdata" else f"{data.parent.name}-{data.name}.log")
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     child = start(
         "Postgres",
-        [str(binaries.path / "postgres"), "-D", str(data), "-p", str(port)],
-        log=run.path / "postgres.log",
+        [str(binaries.path / "postgres"), "-D", str(data), "-p", str(port), *options],
+        log=log,
         cwd=data,
         account=account,
         environment=binaries.environment(),
@@ -166,13 +186,27 @@ def _start(binaries: Component, run: RunFolder, account: Account, data: Path, po
     return child
 
 
-def _ready(data: Path, pid: int) -> bool:
+def accepts(data: Path, pid: int) -> bool:
     """Line 8 of postmaster.pid says "ready" once it accepts connections."""
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
     except OSError:
         return False
     return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+
+
+def _copy_data(template: Path, folder: Path) -> None:
+    """A data folder of our own. A ``postmaster.pid`` in the template names a server that is none of ours: its pid may
+    be anybody's by now, and Postgres would refuse to start beside a living one.
+    """
+    strangers = shutil.ignore_patterns("postmaster.pid", "postmaster.opts")
+    try:
+        shutil.copytree(template, folder, symlinks=True, dirs_exist_ok=True, ignore=strangers)
+    except shutil.Error as error:  # one entry (from, to, why) for each file that it could not copy
+        why = error.args[0][0][-1]
+        raise ComponentError(f"could not make Postgres's data folder {folder}: {why}") from error
+    except OSError as error:
+        raise ComponentError(f"could not make Postgres's data folder {folder}: {error.strerror}") from error
 
 
 def _template(binaries: Component, account: Account) -> Path:

@@ -25,6 +25,7 @@ from harness.core.errors import ComponentError
 from harness.environments.accounts import Account
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _POLL_S = 0.005
 _KILL_LIMIT_S = 3.0
@@ -57,6 +58,40 @@ def die_with(parent: int, death_signal: signal.Signals) -> None:
         os._exit(1)
 
 
+def adopt_orphans() -> None:
+    """Have the kernel make this process the parent of every orphan below it, so that none of them gets away."""
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children_of(parent: int) -> frozenset[int]:
+    """The direct children of a process, zombies too."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended just now
+        if int(fields[1]) == parent:
+            found.add(int(entry.parent.name))
+    return frozenset(found)
+
+
+def end_children(parent: int, *, spared: frozenset[int]) -> int:
+    """Kill every child of this process, ``parent``, that is not ``spared``, and the orphans that come of it; how many.
+
+    Bounded. Call it where :func:`adopt_orphans` was called before.
+    """
+    ended = 0
+    stop_s = time.monotonic() + _KILL_LIMIT_S
+    while (left := children_of(parent) - spared) and time.monotonic() < stop_s:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                ended += os.waitpid(pid, os.WNOHANG)[0] == pid
+        time.sleep(_POLL_S)
+    return ended
+
+
 @dataclass(slots=True)
 class Child:
     """One running component."""
@@ -67,6 +102,7 @@ class Child:
     log: Path
     stop_signal: signal.Signals
     hard_signal: signal.Signals
+    log_begin: int = 0
 
     @property
     def pid(self) -> int:
@@ -77,9 +113,9 @@ class Child:
         return start_ticks(self.pid) == self.ticks
 
     def tail(self) -> str:
-        """The last lines of its log."""
+        """The last lines of its log, without those of a process that wrote there before."""
         try:
-            text = self.log.read_text(errors="replace")
+            text = self.log.read_bytes()[self.log_begin :].decode(errors="replace")
         except OSError as error:
             return f"(no log: {error})"
         return "\n".join(text.splitlines()[-_LOG_TAIL:]) or "(its log is empty)"
@@ -126,6 +162,7 @@ def start(
     as_root = os.geteuid() == 0
     try:
         with log.open("ab") as sink:
+            log_begin = sink.tell()
             popen = subprocess.Popen(
                 list(argv),
                 stdin=subprocess.DEVNULL,
@@ -142,7 +179,7 @@ def start(
             )
     except (OSError, subprocess.SubprocessError) as error:
         raise ComponentError(f"{name} cannot be started: {' '.join(argv)}: {error}") from error
-    return Child(name, popen, start_ticks(popen.pid) or 0, log, stop_signal, death_signal)
+    return Child(name, popen, start_ticks(popen.pid) or 0, log, stop_signal, death_signal, log_begin)
 
 
 def wait_until(ready: Callable[[], bool], child: Child, limit_s: float) -> bool:

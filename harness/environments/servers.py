@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.core.environment import Capability, Endpoint
 from harness.core.errors import MissingComponent
 from harness.environments.components import Component
+from harness.environments.databases import Databases
+from harness.environments.middle_lever import MiddleLever
+from harness.environments.own_server import OwnServer
 from harness.environments.ports import ReservedPort
 
 
@@ -45,12 +49,37 @@ class Pooler(Protocol):
 
     def alive(self) -> bool: ...
 
+    def reconnect(self) -> None:
+        """Leave every server connection as soon as nobody uses it, as when the server's address changed. Blocking."""
+        ...
+
     def revive(self) -> str:
         """Start it again on its port if it died, as a supervisor does; its last words then, else nothing."""
         ...
 
     def stop(self) -> None:
         """Bounded; idempotent."""
+        ...
+
+
+@runtime_checkable
+class GivesOwnServers(Protocol):
+    """Servers that can give a cell a Postgres of its own, beside the shared Toxiproxy."""
+
+    def with_own_server(self, needs: frozenset[Capability]) -> AbstractAsyncContextManager[tuple[Servers, OwnServer]]:
+        """The same servers, with that Postgres in place of the shared one, and its levers. Main thread only.
+
+        ``needs`` is a part of ``OWN_SERVER``. Raises MissingComponent or ComponentError.
+        """
+        ...
+
+
+@runtime_checkable
+class GivesMiddle(Protocol):
+    """Servers that can put a middle in front of Postgres, or of a pooler."""
+
+    def start_middle(self, cell: str, upstream: str, since_s: Callable[[float], float]) -> MiddleLever:
+        """One in front of ``upstream``, for one cell. Main thread only. Raises ComponentError."""
         ...
 
 
@@ -71,7 +100,9 @@ class Servers(Protocol):
         ...
 
     @property
-    def agent_password(self) -> str: ...
+    def databases(self) -> Databases:
+        """Makes and drops the databases of cells."""
+        ...
 
     @property
     def api(self) -> tuple[str, int]:

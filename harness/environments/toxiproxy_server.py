@@ -10,7 +10,7 @@ from harness.environments.accounts import Account
 from harness.environments.components import Component
 from harness.environments.leases import RunFolder
 from harness.environments.listening import Listening, start_listening
-from harness.environments.ports import LOOPBACK
+from harness.environments.ports import LOOPBACK, listens
 from harness.environments.processes import Child, start
 from harness.environments.toxiproxy import ToxiproxyClient
 
@@ -52,7 +52,7 @@ def start_toxiproxy(binary: Component, run: RunFolder, account: Account) -> Toxi
         run.record(child)
         return child
 
-    server = start_listening(start_on, lambda _, port: answers(LOOPBACK, port), limit_s=_START_LIMIT_S)
+    server = start_listening(start_on, lambda child, port: listens(child.pid, port), limit_s=_START_LIMIT_S)
     try:
         with contextlib.closing(ToxiproxyClient(LOOPBACK, server.port.number)) as client:
             client.version()  # it is a Toxiproxy that answers, and not somebody else's server

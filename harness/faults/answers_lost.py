@@ -12,7 +12,7 @@ from typing import ClassVar
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
 from harness.faults.pulses import pulses
-from harness.faults.toxics import check_range, toxic
+from harness.faults.toxics import check_range, toxic, toxic_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,11 @@ class AnswersLost:
     def __post_init__(self) -> None:
         check_range(self.kind, "hole_ms", self.hole_ms, 1, 60_000)
         check_range(self.kind, "period_ms", self.period_ms, self.hole_ms + 1, 60_000)
+
+    @property
+    def heals(self) -> str:
+        """The toxic that goes with the window."""
+        return f"the toxic {toxic_name('timeout', 'downstream')}"
 
     @property
     def delay_ms(self) -> float:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
-from harness.faults.proxy_down import closed_port
+from harness.faults.proxy_down import PORT, closed_port
 from harness.faults.pulses import pulses
 from harness.faults.toxics import check_range
 
@@ -30,6 +30,11 @@ class Flapping:
     def __post_init__(self) -> None:
         check_range(self.kind, "down_ms", self.down_ms, 1, 60_000)
         check_range(self.kind, "up_ms", self.up_ms, 1, 60_000)
+
+    @property
+    def heals(self) -> str:
+        """The port that the window closes."""
+        return PORT
 
     @property
     def delay_ms(self) -> float:

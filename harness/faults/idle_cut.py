@@ -15,7 +15,7 @@ from typing import ClassVar
 from harness.core.environment import Capability, Environment
 from harness.core.errors import ComponentError
 from harness.core.fault import Effect, Witness
-from harness.faults.proxy_down import closed_port
+from harness.faults.proxy_down import PORT, closed_port
 from harness.faults.toxics import check_range
 
 _POLL_S = 0.02
@@ -36,6 +36,11 @@ class IdleCut:
 
     def __post_init__(self) -> None:
         check_range(self.kind, "quiet_limit_ms", self.quiet_limit_ms, 1, 60_000)
+
+    @property
+    def heals(self) -> str:
+        """The port that the window closes."""
+        return PORT
 
     @property
     def delay_ms(self) -> float:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
-from harness.faults.toxics import check_range, check_stream, toxic
+from harness.faults.toxics import check_range, check_stream, toxic, toxic_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,11 @@ class Latency:
     def __post_init__(self) -> None:
         check_range(self.kind, "latency_ms", self.latency_ms, 1, 60_000)
         check_stream(self.kind, self.stream)
+
+    @property
+    def heals(self) -> str:
+        """The toxic that goes with the window."""
+        return f"the toxic {toxic_name('latency', self.stream)}"
 
     @property
     def delay_ms(self) -> float:

@@ -11,6 +11,9 @@ from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
 from harness.faults.toxics import heal
 
+#: What a window with :func:`closed_port` in it heals.
+PORT = "the proxy's port"
+
 
 @asynccontextmanager
 async def closed_port(env: Environment) -> AsyncIterator[Witness]:
@@ -35,6 +38,11 @@ class ProxyDown:
     effect: ClassVar[Effect] = Effect.DISTURBS
     in_flight: ClassVar[int] = 3
     holds_connections: ClassVar[bool] = False
+
+    @property
+    def heals(self) -> str:
+        """The port that the window closes."""
+        return PORT
 
     @property
     def delay_ms(self) -> float:

@@ -23,14 +23,14 @@ class Recreate:
     """Orders ``times`` re-creations of every group, ``pause_ms`` apart.
 
     Each waits up to ``wait_ms`` for the chosen state: three calls in flight and a request queued in the group's pool;
-    where no pool ever queues (a pool of its own for each agent), a call queued behind another one of its saver has to
-    do. With ``queued`` false three calls in flight are enough: while the database is away a strategy that refuses at
-    once has no queue at all.
+    after a quarter of the time a call queued behind another one of its saver has to do, since a pool of its own for each
+    agent hardly ever queues. With ``queued`` false three calls in flight are enough: while the database is away a
+    strategy that refuses at once has no queue at all.
     """
 
     times: int = 1
     pause_ms: int = 0
-    wait_ms: int = 3000
+    wait_ms: int = 3600
     queued: bool = True
 
     kind: ClassVar[str] = "recreate"
@@ -64,9 +64,9 @@ class Recreate:
 
     async def _order(self, env: Environment, group: str) -> None:
         began_s = env.clock.now_s()
-        half_s = self.wait_ms / 2000
-        while (waited_s := env.clock.now_s() - began_s) < 2 * half_s:
-            queued = env.traffic.waiters(group) or (waited_s > half_s and env.traffic.saver_waiters(group))
+        limit_s = self.wait_ms / 1000
+        while (waited_s := env.clock.now_s() - began_s) < limit_s:
+            queued = env.traffic.waiters(group) or (waited_s > limit_s / 4 and env.traffic.saver_waiters(group))
             if env.traffic.in_flight() >= self.in_flight and (queued or not self.queued):
                 break
             await asyncio.sleep(_POLL_S)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
-from harness.faults.toxics import check_range, check_stream, toxic
+from harness.faults.toxics import check_range, check_stream, toxic, toxic_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,11 @@ class Slicer:
         check_range(self.kind, "average_size_bytes", self.average_size_bytes, 1, 1_000_000)
         check_range(self.kind, "delay_us", self.delay_us, 0, 10_000_000)
         check_stream(self.kind, self.stream)
+
+    @property
+    def heals(self) -> str:
+        """The toxic that goes with the window."""
+        return f"the toxic {toxic_name('slicer', self.stream)}"
 
     @property
     def delay_ms(self) -> float:

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
-from harness.faults.toxics import check_range, toxic
+from harness.faults.toxics import check_range, toxic, toxic_name
 
 _FIN_WAIT_2 = "05"
 _POLL_S = 0.05
@@ -44,6 +44,11 @@ class SlowClose:
 
     def __post_init__(self) -> None:
         check_range(self.kind, "delay_ms_each", self.delay_ms_each, 1, 60_000)
+
+    @property
+    def heals(self) -> str:
+        """The toxic that goes with the window."""
+        return f"the toxic {toxic_name('slow_close', 'downstream')}"
 
     @property
     def delay_ms(self) -> float:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
-from harness.faults.toxics import check_range, check_stream, toxic
+from harness.faults.toxics import check_range, check_stream, toxic, toxic_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,11 @@ class Timeout:
     def __post_init__(self) -> None:
         check_range(self.kind, "timeout_ms", self.timeout_ms, 1, 60_000)
         check_stream(self.kind, self.stream)
+
+    @property
+    def heals(self) -> str:
+        """The toxic that goes with the window."""
+        return f"the toxic {toxic_name('timeout', self.stream)}"
 
     @property
     def delay_ms(self) -> float:

@@ -10,9 +10,11 @@ from harness.core.environment import Environment, Toxic
 from harness.core.errors import ComponentError, HealError, UsageError
 from harness.core.fault import Witness
 
-#: Healing is tried this often, this far apart, before the environment is given up.
+#: Healing is tried this often, this far apart, before the environment is given up; and not again once it took so long
+#: altogether, because a server that does not even answer takes 6 s to fail once.
 HEAL_TRIES = 5
 HEAL_PAUSE_S = 0.2
+HEAL_LIMIT_S = 5.0
 
 STREAMS = ("upstream", "downstream")
 
@@ -29,10 +31,15 @@ def check_range(kind: str, name: str, value: float, low: float, high: float) -> 
         raise UsageError(f"{kind}: {name} is {value!r}; allowed: {low:g} to {high:g}")
 
 
+def toxic_name(type_: str, stream: str) -> str:
+    """One toxic of a type and direction at a time: two would have the same name."""
+    return f"{type_}_{stream}"
+
+
 @asynccontextmanager
 async def toxic(env: Environment, type_: str, stream: str, attributes: Mapping[str, int]) -> AsyncIterator[Witness]:
     """One toxic, from here to the end of the block."""
-    name = f"{type_}_{stream}"
+    name = toxic_name(type_, stream)
     try:
         change = await env.proxy.add_toxic(Toxic(name=name, type=type_, stream=stream, attributes=attributes))
         yield Witness(dict(change))
@@ -63,11 +70,13 @@ async def heal(step: Callable[[], Awaitable[None]], what: str) -> None:
 
 
 async def _heal(step: Callable[[], Awaitable[None]], what: str) -> None:
+    clock = asyncio.get_running_loop()
+    stop_s = clock.time() + HEAL_LIMIT_S
     for left in reversed(range(HEAL_TRIES)):
         try:
             await step()
         except ComponentError as error:
-            if not left:
+            if not left or clock.time() > stop_s:
                 raise HealError(f"{what} would not heal: {error}") from error
             await asyncio.sleep(HEAL_PAUSE_S)
         else:
