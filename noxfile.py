@@ -1,4 +1,4 @@
-"""Everything that is run by name: ``nox -s chaos``, or tests, lint, types, bench, containers, package.
+"""Everything that is run by name: ``nox -s chaos``, or tests, proof, lint, types, bench, containers, package.
 
 A bare ``pip install nox`` on Python 3.11 or newer is enough; each session sets up what it needs, in the versions of
 ``requirements.lock``, and keeps it until one of the two files that decide it changes.
@@ -36,6 +36,20 @@ def tests(session: nox.Session) -> None:
     """Poolproof's own tests: ``nox -s tests -- -k registry``."""
     _install(session, "-e", ".[dev]")
     _run(session, "pytest", *session.posargs)
+
+
+@nox.session
+def proof(session: nox.Session) -> None:
+    """The tests that take long: what makes a verdict worth something, and the harness under fire."""
+    _install(session, "-e", ".[dev]")
+    _run(session, "pytest", "-m", "proof", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Whether the checkers' tests notice wrong checkers: ``nox -s mutants -- --all``, or a sample (--sample, --seed)."""
+    _install(session, "-e", ".[dev,mutants]")
+    _run(session, "python", "-m", "tests.mutants", *session.posargs)
 
 
 @nox.session
@@ -89,7 +103,7 @@ def package(session: nox.Session) -> None:
 @nox.session(reuse_venv=False)
 def lock(session: nox.Session) -> None:
     """Write requirements.lock anew, with the newest versions that fit."""
-    session.install(".[dev]", "hatchling")
+    session.install(".[dev,mutants]", "hatchling")
     frozen = session.run("pip", "freeze", "--exclude", "poolproof", silent=True)
     assert isinstance(frozen, str)
     comments = [line for line in LOCK.read_text().splitlines() if line.startswith("#")]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from harness.core.environment import Endpoint as Endpoint
     from harness.core.environment import Environment as Environment
     from harness.core.environment import Proxy as Proxy
+    from harness.core.environment import Server as Server
+    from harness.core.environment import Shutdown as Shutdown
     from harness.core.environment import Toxic as Toxic
     from harness.core.environment import Traffic as Traffic
     from harness.core.errors import ComponentError as ComponentError
@@ -63,7 +65,10 @@ if TYPE_CHECKING:
 _HOME = {
     "agent": ("AgentUnderTest", "Turn"),
     "cell": ("DEFAULT_AGENTS", "CellSpec", "cell_id"),
-    "environment": ("Capability", "Clock", "Endpoint", "Environment", "Proxy", "Toxic", "Traffic"),
+    "environment": (
+        *("Capability", "Clock", "Endpoint", "Environment", "Proxy"),
+        *("Server", "Shutdown", "Toxic", "Traffic"),
+    ),
     "errors": ("ComponentError", "HealError", "MissingComponent", "PoolproofError", "UsageError"),
     "facts": ("Facts", "ThreadFacts"),
     "fault": ("Effect", "Fault", "FaultPlan", "Window", "Witness"),

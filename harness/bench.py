@@ -22,6 +22,7 @@ from typing import Any
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
+from harness.bench_judge import costs
 from harness.core.agent import Turn
 from harness.core.cell import DEFAULT_AGENTS, CellSpec, cell_id
 from harness.core.pool import PoolStrategy
@@ -56,6 +57,7 @@ SHORT = Scenario(
     why="What a cell costs beyond its schedule.",
     question=1,
     load=ClosedLoop(),
+    baseline=True,
     gate_s=1.0,
     tail_s=1.0,
 )
@@ -259,6 +261,10 @@ def matrix_share(run: str) -> dict[str, Json]:
 def measure(pairs: int, run: str | None, only: Sequence[str]) -> dict[str, Json]:
     """Everything, in the order in which it is printed."""
     found: dict[str, Json] = {}
+    if not only or "judge" in only:
+        found["judge"] = costs()
+    if set(only) == {"judge"}:
+        return found
     with tempfile.TemporaryDirectory(prefix="poolproof-bench-") as scratch:
         folder = Path(scratch)
         if not only or "fixed_cost_s" in only:
@@ -285,7 +291,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m harness.bench", description=__doc__)
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--run", help="a finished run of the default matrix: adds its wall time over its schedule")
-    parser.add_argument("--only", action="append", default=[], help="fixed_cost_s, harness_over_bare_loop, a strategy")
+    only = "judge, fixed_cost_s, harness_over_bare_loop, a strategy"
+    parser.add_argument("--only", action="append", default=[], help=only)
     given = parser.parse_args()
     print(json.dumps(measure(given.pairs, given.run, given.only), indent=1))
 

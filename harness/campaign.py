@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -22,8 +22,11 @@ from pathlib import Path
 from types import FrameType
 
 from harness.core.cell import CellSpec, cell_id
+from harness.core.errors import ComponentError
 from harness.core.record import CellResult, RunSummary, ScenarioInfo
 from harness.core.verdict import Guarantee, Json
+from harness.environments.leases import clear_up
+from harness.environments.target_dsn import Target
 from harness.progress import Progress, progress_for
 from harness.registry import default_registry, role_of
 from harness.rendering import render_all
@@ -52,7 +55,9 @@ _PACKAGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to run. ``jobs`` None means: measure. ``must_catch`` lists (scenario, control, guarantee)."""
+    """What to run. ``jobs`` None means: measure. ``must_catch`` lists (scenario, control, guarantee); ``whole`` says
+    that this is the whole matrix of a size.
+    """
 
     cells: tuple[CellSpec, ...]
     command: str = ""
@@ -60,27 +65,39 @@ class Plan:
     jobs: int | None = None
     require_all: bool = False
     environment: str = "auto"
+    target: Target | None = None
     must_catch: tuple[tuple[str, str, Guarantee], ...] = ()
     notes: tuple[str, ...] = ()
+    whole: bool = False
 
 
 @dataclass(slots=True)
 class _Interrupt:
-    """The signal that came, if any; a second one raises KeyboardInterrupt at once."""
+    """The first signal that came, if any. A second one raises KeyboardInterrupt at once, unless ``deaf``."""
 
     number: int | None = None
+    impatient: bool = False
+    deaf: bool = False
 
     def __call__(self, number: int, _: FrameType | None) -> None:
+        if self.deaf:
+            return
         if self.number is not None:
+            self.impatient = True
             raise KeyboardInterrupt
         self.number = number
+
+    def came(self) -> bool:
+        """True once the user wants an end."""
+        return self.number is not None
 
 
 def run_campaign(plan: Plan, *, note: Callable[[str], None] = lambda _: None, live: bool = False) -> RunSummary:
     """Run every cell of ``plan``, write the run's folder with its reports, and return the summary.
 
-    Call it from the main thread. SIGINT and SIGTERM end it early: the report is then partial and stamped so. Raises
-    ComponentError when no stack can be had at all.
+    Call it from the main thread. SIGINT and SIGTERM end it early, and so does a component that cannot be replaced (no
+    new stack, a full disk): the report is then partial and stamped so. Raises ComponentError when no stack can be had
+    at all.
     """
     began_s = time.monotonic()
     provenance = gather_provenance()
@@ -91,6 +108,7 @@ def run_campaign(plan: Plan, *, note: Callable[[str], None] = lambda _: None, li
         command=plan.command,
         scenarios=_scenarios(plan.cells),
         must_catch=tuple((s, c, str(g)) for s, c, g in plan.must_catch),
+        whole=plan.whole,
         require_all=plan.require_all,
         provenance=provenance,
         notes=plan.notes,
@@ -100,9 +118,10 @@ def run_campaign(plan: Plan, *, note: Callable[[str], None] = lambda _: None, li
     for text in plan.notes:
         progress.note(text)
     with _signals() as interrupt:
+        campaign = _Campaign(plan, run, progress, interrupt, provenance)
         try:
-            campaign = _Campaign(plan, run, progress, interrupt, provenance)
-            campaign.execute()
+            with suppress(KeyboardInterrupt):  # the second signal: all has ended, and what is judged is reported
+                campaign.execute()
         finally:
             progress.close()
     wall_s = time.monotonic() - began_s
@@ -111,8 +130,10 @@ def run_campaign(plan: Plan, *, note: Callable[[str], None] = lambda _: None, li
         components=campaign.components,
         wall_s=round(wall_s, 3),
         interrupted=interrupt.number,
+        broke=campaign.broke,
         notes=(*plan.notes, *campaign.notes),
     )
+    run.release_reserve()
     run.write_record(record)
     summary = summarize_record(record, load_cells(run.folder))
     write_reports(run.folder, render_all(summary))
@@ -149,22 +170,42 @@ class _Campaign:
         self.provenance = provenance
         self.components: tuple[Mapping[str, Json], ...] = ()
         self.notes: list[str] = []
+        self.broke = ""
         self.slots: list[Slot] = []
 
     def execute(self) -> None:
-        """All cells, the longest first; every slot is closed at the end, whatever happened."""
+        """All cells; every slot is closed at the end, whatever happened."""
         try:
             self._start_slots()
             if not self.interrupt.number:
                 self._run_all()
+        except ComponentError as error:
+            if not self.components:
+                raise  # no stack was ever had: there is nothing to report
+            self.broke = str(error)
         finally:
+            self._end_slots()
+
+    def _end_slots(self) -> None:
+        """In order, all side by side; at once, if a second signal came. Nothing is left running in either case."""
+        try:
+            if not self.interrupt.impatient:
+                for slot in self.slots:
+                    slot.ask_to_end()
+                for slot in self.slots:
+                    slot.close()
+        finally:
+            self.interrupt.deaf = True
             for slot in self.slots:
-                slot.close()
+                slot.kill()
+            clear_up()  # one that had to be killed left its folders
 
     def _start_slots(self) -> None:
         """The first slot may build what is missing; the others come up side by side, then the measurement decides."""
-        first = Slot.start(self.plan.environment, note=self.progress.note)
-        self.slots.append(first)
+        first = self._launch()
+        first.wait_ready(until=self.interrupt.came)
+        if self.interrupt.came():
+            return
         self.components = first.components
         chosen = ", ".join(f"{c.get('name')} {c.get('version')} ({c.get('chosen_by')})" for c in first.components)
         self._note(f"components  {chosen}")
@@ -173,12 +214,15 @@ class _Campaign:
         wanted = self.plan.jobs or min(
             SLOTS_MAX, SLOTS_OVER_CORES + (os.cpu_count() or 1), max(1, len(self.plan.cells))
         )
-        others = [Slot.launch(self.plan.environment, note=self.progress.note) for _ in range(wanted - 1)]
-        self.slots += others
-        for slot in others:
-            slot.wait_ready()
+        for slot in [self._launch() for _ in range(wanted - 1)]:
+            slot.wait_ready(until=self.interrupt.came)
         if self.plan.jobs is None and wanted > 1:
             self._calibrate()
+
+    def _launch(self) -> Slot:
+        slot = Slot.launch(self.plan.environment, note=self.progress.note, target=self.plan.target)
+        self.slots.append(slot)
+        return slot
 
     def _calibrate(self) -> None:
         """Keep as many slots as leave the gate's p95 within ``P95_RATIO`` of what it is alone."""
@@ -195,7 +239,8 @@ class _Campaign:
                 self._note(f"jobs        {n} abreast: {times}, ratio {ratio:.2f}")
                 if abreast and ratio <= P95_RATIO:
                     return
-                self.slots.pop().close()
+                self.slots[-1].close()
+                self.slots.pop()
 
     def _gate_p95_ms(self, slots: Sequence[Slot], spec: CellSpec, folder: Path) -> float:
         """The median over ``slots`` of the p95 when all of them run ``spec`` at once; 0 if there is none.
@@ -223,15 +268,19 @@ class _Campaign:
         self.progress.note(text)
 
     def _run_all(self) -> None:
-        """Give each free slot the next cell until none is left."""
+        """Give each free slot the next cell until none is left.
+
+        Long cells mostly wait for an outage to end, short ones compute: the first slot takes the longest that is left,
+        the others the shortest, so that the cores are shared by both all the time.
+        """
         registry = default_registry()
         queue = sorted(self.plan.cells, key=lambda spec: -registry.scenario(spec.scenario).scheduled_s)
         busy: dict[Slot, CellSpec] = {}
         free = list(self.slots)
         while (queue or busy) and not self.interrupt.number:
             while queue and free:
-                spec = replace(queue.pop(0), provenance=self.provenance)
-                slot = free.pop()
+                slot = self._living(free.pop())
+                spec = replace(queue.pop(0 if slot is self.slots[0] else -1), provenance=self.provenance)
                 slot.begin(spec, self.run.cell(spec.id))
                 busy[slot] = spec
             self.progress.running(tuple(spec.id for spec in busy.values()))
@@ -243,12 +292,17 @@ class _Campaign:
     def _finished(self, slot: Slot, spec: CellSpec, result: CellResult, free: list[Slot]) -> None:
         self.run.cell(spec.id).write_result(result)
         self.progress.finished(result)
-        if slot.dead:
-            slot.close()
-            self.slots.remove(slot)
-            slot = Slot.start(self.plan.environment, note=self.progress.note)
-            self.slots.append(slot)
         free.append(slot)
+
+    def _living(self, slot: Slot) -> Slot:
+        """The slot, or a new one in its place if it died."""
+        if not slot.dead:
+            return slot
+        slot.close()
+        self.slots.remove(slot)
+        slot = self._launch()
+        slot.wait_ready(until=self.interrupt.came)
+        return slot
 
 
 def _calibration_cell(plan: Plan) -> CellSpec | None:
@@ -272,7 +326,7 @@ def _scenarios(cells: Sequence[CellSpec]) -> tuple[ScenarioInfo, ...]:
     registry = default_registry()
     names = dict.fromkeys(spec.scenario for spec in cells)
     found = [registry.scenario(name) for name in names]
-    return tuple(ScenarioInfo(name=s.name, title=s.title, why=s.why, question=s.question) for s in found)
+    return tuple(ScenarioInfo(name=s.name, title=s.heading, why=s.why, question=s.question) for s in found)
 
 
 def gather_provenance() -> dict[str, Json]:

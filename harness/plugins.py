@@ -14,6 +14,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -50,6 +51,21 @@ def canonical(reference: str) -> str:
     """The same reference with an absolute path: it means the same in any folder and any process."""
     path, name = split(reference)
     return f"{path}:{name}" if name else str(path)
+
+
+def check_recorded(reference: str, folder: Path) -> None:
+    """Refuse what we never write into a record: a file that lies with the record, or that depends on where one stands.
+
+    To load a file is to run it, and a record may come from anybody.
+    """
+    if not is_file_reference(reference):
+        return
+    path, name = split(reference)
+    written = Path(reference.rpartition(":")[0] if name else reference)
+    if not written.is_absolute() or path.is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"{reference!r} is a file that a record may not name; allowed: an absolute path outside of the run's folder"
+        )
 
 
 def load_object(reference: str) -> tuple[Any, str]:
@@ -119,7 +135,12 @@ def _package_root(path: Path) -> tuple[Path, str]:
 
 def _file_of(module: ModuleType) -> Path | None:
     file = getattr(module, "__file__", None)
-    return Path(file).resolve() if isinstance(file, str) else None
+    return _resolved(file) if isinstance(file, str) else None
+
+
+@cache  # a thousand modules are asked for each file, in each cell
+def _resolved(file: str) -> Path:
+    return Path(file).resolve()
 
 
 def _line_of(error: BaseException, path: Path) -> int:

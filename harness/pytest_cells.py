@@ -211,13 +211,14 @@ class Cells:
             planned=len(self._outcomes),
             command=shlex.join(["pytest", *map(str, self._config.invocation_params.args)]),
             scenarios=tuple(
-                ScenarioInfo(name=s.name, title=s.title, why=s.why, question=s.question) for s in scenarios
+                ScenarioInfo(name=s.name, title=s.heading, why=s.why, question=s.question) for s in scenarios
             ),
             components=self._slot.components if self._slot is not None else (),
             provenance=self._provenance,
             wall_s=round(sum(outcome.result.wall_s for outcome in self._outcomes), 3),
         )
         run = self._folder()
+        run.release_reserve()
         run.write_record(record)
         results = [outcome.result for outcome in self._outcomes]
         write_reports(run.folder, render_all(summarize_record(record, results)))
@@ -282,8 +283,11 @@ class PoolproofRun:
         return spec
 
 
-def specs_of(path: Path, config: pytest.Config) -> tuple[CellSpec, ...]:
-    """The cells of one file of scenarios under the strategies that the options name, or all. May raise UsageError."""
+def specs_of(path: Path, config: pytest.Config, *, named: bool) -> tuple[CellSpec, ...]:
+    """The cells of one file of scenarios under the strategies that the options name, or else the scenarios' own.
+
+    Those that run on request are left out unless the file was ``named``. May raise UsageError.
+    """
     registry = default_registry()
     references = _references(registry, path.resolve())
     if not references:
@@ -294,6 +298,7 @@ def specs_of(path: Path, config: pytest.Config) -> tuple[CellSpec, ...]:
         durability=config.getoption("--poolproof-durability"),
         seed=config.getoption("--poolproof-seed"),
         environment=config.getoption("--poolproof-environment"),
+        picked=named,
     )
     return select(registry, wish, sentinels=False).cells
 

@@ -86,7 +86,7 @@ class ScenarioFile(pytest.File):
         from harness.pytest_cells import specs_of
 
         try:
-            for spec in specs_of(self.path, self.config):
+            for spec in specs_of(self.path, self.config, named=self.session.isinitpath(self.path)):
                 yield CellItem.from_parent(self, name=spec.id, spec=spec)
         except UsageError as error:
             raise self.CollectError(str(error)) from None

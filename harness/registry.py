@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, cached_property
@@ -31,6 +32,8 @@ from harness.plugins import canonical, checked_strategy, is_file_reference, load
 SCENARIOS = "scenarios"
 AGENTS = "agents_under_test"
 CONTROL, CANDIDATE = "control", "candidate"
+_CONTROLS, _PLANTED = "harness.pools.controls.", "harness.pools.controls.planted."
+_REPORTED = ("harness.pools.controls.incidents.", "harness.pools.cures.")
 
 T = TypeVar("T")
 
@@ -40,13 +43,13 @@ class Registry:
 
     @cached_property
     def strategies(self) -> Mapping[str, type[PoolStrategy]]:
-        """Every strategy by its name: candidates first, then controls, each in order of name."""
+        """Every strategy by its name: candidates, controls, those of incidents, planted ones, each in order of name."""
         found: dict[str, type[PoolStrategy]] = dict(self._own_strategies)
         for point in entry_points(group="poolproof.pools"):
             where = _origin(point)
             strategy = checked_strategy(_load(point), where)
             _add(found, strategy.name, strategy, "strategy", where)
-        return dict(sorted(found.items(), key=lambda item: (role_of(item[1]) == CONTROL, item[0])))
+        return dict(sorted(found.items(), key=lambda item: _rank(item[1])))
 
     @cached_property
     def _own_strategies(self) -> Mapping[str, type[PoolStrategy]]:
@@ -175,12 +178,50 @@ def default_registry() -> Registry:
 
 def role_of(strategy: type[PoolStrategy]) -> str:
     """``control`` or ``candidate``."""
-    return CONTROL if strategy.breaks or strategy.__module__.startswith("harness.pools.controls.") else CANDIDATE
+    return CONTROL if strategy.breaks or strategy.__module__.startswith(_CONTROLS) else CANDIDATE
+
+
+def _rank(strategy: type[PoolStrategy]) -> tuple[bool, bool, bool, str]:
+    return role_of(strategy) == CONTROL, is_planted(strategy), is_reported(strategy), strategy.name
+
+
+def is_planted(strategy: type[PoolStrategy]) -> bool:
+    """True for a control that is wrong on purpose, to test the judge: it is compared with nothing."""
+    return strategy.__module__.startswith(_PLANTED)
+
+
+def is_reported(strategy: type[PoolStrategy]) -> bool:
+    """True for what somebody had in a public report, or its cure: it runs in the scenarios of incidents alone."""
+    return strategy.__module__.startswith(_REPORTED)
+
+
+def is_compared(strategy: type[PoolStrategy]) -> bool:
+    """True for what runs in every scenario without strategies of its own."""
+    return not is_planted(strategy) and not is_reported(strategy)
+
+
+def mistake_of(strategy: type[PoolStrategy]) -> str:
+    """What a planted strategy does wrong, in a sentence; empty for any other."""
+    return summary_of(strategy).removeprefix("Planted: ") if is_planted(strategy) else ""
+
+
+def summary_of(cls: type) -> str:
+    """The first sentence of what a class is for. Files that hold one thing each say so at their top."""
+    module = inspect.getmodule(cls)
+    own = module is not None and module.__name__.startswith(("harness.", AGENTS))
+    text = (module.__doc__ if own and module is not None else cls.__doc__) or cls.__doc__ or ""
+    paragraph = " ".join(inspect.cleandoc(text).split("\n\n", 1)[0].split())
+    return re.split(r"(?<=[.!?]) ", paragraph, maxsplit=1)[0]
 
 
 def scenarios_in(module: ModuleType) -> tuple[tuple[str, Scenario], ...]:
     """(attribute, value) of the module's own Scenario values, in the order of the file."""
     return tuple((key, value) for key, value in vars(module).items() if isinstance(value, Scenario))
+
+
+def reproducers() -> Path:
+    """Where the scripts of incidents lie. They are no package: nobody imports them to find scenarios."""
+    return _folder(SCENARIOS) / "incidents" / "reproducers"
 
 
 def is_own(file: Path, package: str) -> bool:

@@ -22,6 +22,7 @@ from harness.core.facts import Facts
 from harness.core.fault import FaultPlan, Window, fault_to_json
 from harness.core.history import OpType
 from harness.core.pool import PoolStrategy
+from harness.core.redaction import redacted_bytes
 from harness.core.scenario import IDLE_PLAN_S, SLOW_FACTOR, Layout, Scenario
 from harness.core.verdict import Guarantee, Json
 from harness.core.workload import Outcome, User
@@ -36,6 +37,7 @@ from harness.driving.replica import Replica
 from harness.driving.sampler import Sampler
 from harness.driving.traffic import CellTraffic
 from harness.driving.watchdog import Watchdog
+from harness.environments.capacity import check_room
 from harness.environments.cell import CellEnvironment
 from harness.environments.stack import Stack
 
@@ -53,6 +55,8 @@ LEFTOVER_LIMIT_S = 2.0
 #: How much of a component's log is kept with the cell.
 LOG_TAIL_BYTES = 100_000
 _POLL_S = 0.02
+#: Who thinks looks this often whether the cell has ended.
+_NAP_S = 0.05
 _POOLERS = frozenset({Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION})
 
 
@@ -65,6 +69,11 @@ class Job:
     strategy: type[PoolStrategy]
     agents: Mapping[str, Callable[[], AgentUnderTest]]
     plan: FaultPlan
+
+
+def needs_of(scenario: Scenario, plan: FaultPlan) -> frozenset[Capability]:
+    """What a scenario and the faults of its plan need of the environment."""
+    return scenario.needs.union(*(window.fault.needs for window in plan))
 
 
 def pooler_of(strategy: type[PoolStrategy]) -> Capability | None:
@@ -81,9 +90,12 @@ async def run_cell(
     Raises ComponentError only if the environment could not be provisioned; everything later stands in the history.
     """
     async with AsyncExitStack() as scope:
-        env = await scope.enter_async_context(stack.cell(job.spec.id, groups=GROUPS, pooler=pooler_of(job.strategy)))
+        needs = needs_of(job.scenario, job.plan)
+        cell = stack.cell(job.spec.id, groups=GROUPS, pooler=pooler_of(job.strategy), needs=needs)
+        env = await scope.enter_async_context(cell)
         if logs is not None:
             scope.callback(_keep_logs, env.logs, logs)
+        await check_room(env.admin, len(GROUPS), job.scenario.bounds.budget)
         recorder = Recorder(sink, env.clock)
         recorder.point("phase", "runner", {"name": "provision"})
         try:
@@ -101,7 +113,7 @@ def _keep_logs(logs: Mapping[str, Path], folder: Path) -> None:
     """The end of each component's log goes beside the cell's records: the stack's own folder does not outlive it."""
     for name, path in logs.items():
         try:
-            text = path.read_bytes()[-LOG_TAIL_BYTES:]
+            text = redacted_bytes(path.read_bytes())[-LOG_TAIL_BYTES:]
         except OSError as error:
             text = f"{error}\n".encode()
         (folder / f"{name}.log").write_bytes(text)
@@ -127,7 +139,7 @@ class _CellRun:
             fail_s=self.bounds.hang_fail_s,
             give_up=self._dead_loop(give_up),
         )
-        self.sampler = Sampler(env.backends, recorder, env.clock)
+        self.sampler = Sampler(env.backends, recorder, env.clock, env.routes if env.tells_routes else None)
         self.caller = Caller(
             self.groups,
             bounds=self.bounds,
@@ -189,6 +201,8 @@ class _CellRun:
         self.recorder.point("phase", "runner", {"name": name})
 
     def _own_error(self, kind: str, error: BaseException) -> None:
+        if kind == "bug" and isinstance(error, ComponentError):
+            kind = "component"
         text = f"{type(error).__name__}: {error}"
         self.recorder.point("harness_error", "runner", {"kind": kind, "text": text}, error=describe(error))
 
@@ -248,12 +262,18 @@ class _CellRun:
             action = user.next(last)
             if action is None:
                 return
-            await self.clock.sleep(action.think_s)
+            await self._think(action.think_s)
             while self.traffic.paused and not self.stopping.is_set():
                 await self.clock.sleep(_POLL_S)
             if self.stopping.is_set():
                 return
             last = await self.caller.call(user.name, action)
+
+    async def _think(self, think_s: float) -> None:
+        """Sleep, but not past the end of the cell: on whichever loop, so no event is awaited."""
+        until_s = self.clock.now_s() + think_s
+        while not self.stopping.is_set() and (left_s := until_s - self.clock.now_s()) > 0:
+            await self.clock.sleep(min(left_s, _NAP_S))
 
     async def _gate(self) -> None:
         """Load without faults until each agent of each group, and each kind that was tried, has succeeded."""
@@ -269,7 +289,8 @@ class _CellRun:
         }
         kinds: dict[str, Json] = {kind: self.caller.answered[kind] for kind in sorted(self.caller.tried)}
         agents: list[Json] = list(self.job.agents)
-        self.recorder.point("gate", "runner", {"kinds": kinds, "agents": agents, "answered": answered})
+        route = self.env.tells_routes
+        self.recorder.point("gate", "runner", {"kinds": kinds, "agents": agents, "answered": answered, "route": route})
 
     async def _drive(self) -> None:
         """Every window of the plan on its own task, on one clock."""
@@ -298,6 +319,9 @@ class _CellRun:
                 "delay_ms": fault.delay_ms,
                 "holds_connections": fault.holds_connections,
                 "needs_in_flight": fault.in_flight,
+                "needs": [*sorted(need.value for need in fault.needs)],
+                "start_s": window.start_s,
+                "stop_s": window.stop_s,
                 "in_flight": self.traffic.in_flight(),
             },
         )

@@ -13,13 +13,17 @@ from enum import StrEnum
 
 from harness.core.cell import DEFAULT_AGENTS, DURABILITIES, CellSpec, cell_id
 from harness.core.errors import UsageError
+from harness.core.scenario import Scenario
 from harness.core.verdict import Guarantee
 from harness.plugins import canonical, is_file_reference
-from harness.registry import CONTROL, Registry
+from harness.registry import CONTROL, Registry, is_compared
 
 #: What a selection without a control runs besides: a control that is caught without any fault, and calm weather.
 SENTINEL_SCENARIO, SENTINEL_CONTROL = "network/recreate_no_fault", "naive_recreate"
 BASELINE_SCENARIO = "network/steady"
+
+#: Groups are numbered; which they are makes no difference to who calls at all.
+_TWO_GROUPS = ("g0", "g1")
 
 #: How often ``--full`` runs each cell, each time with the next seed.
 FULL_REPEAT = 3
@@ -29,25 +33,29 @@ class Size(StrEnum):
     """How much of the matrix a run takes."""
 
     QUICK = "quick"  # the scenarios that are marked quick, durability async
-    DEFAULT = "default"  # all scenarios, durability async
+    DEFAULT = "default"  # all scenarios but those for the full size, durability async
     FULL = "full"  # all scenarios, every durability, three seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """``must_catch`` are the (scenario, control, guarantee) that these cells have to show; ``notes`` are for the
-    user.
+    user. ``whole``: the whole matrix of its size, which promises that every fault meets every agent.
     """
 
     cells: tuple[CellSpec, ...]
     must_catch: tuple[tuple[str, str, Guarantee], ...] = ()
     notes: tuple[str, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the user asked for. Empty ``scenarios`` or ``strategies`` mean all; ``durability`` None means the size's
-    own.
+    """What the user asked for. Empty ``scenarios`` mean all, empty ``strategies`` those of each scenario;
+    ``durability`` None means the size's own.
+
+    Unless scenarios were ``picked`` by name, those that run on request are left out, and those with strategies of
+    their own (they test the judge) run as they are written: with no other strategy and no other agents.
     """
 
     scenarios: Sequence[str] = ()
@@ -58,6 +66,11 @@ class Wish:
     repeat: int | None = None
     size: Size = Size.DEFAULT
     environment: str = "auto"
+    picked: bool = True
+
+    def takes_as_written(self, scenario: Scenario) -> bool:
+        """True if ``scenario`` is one with strategies of its own that nobody picked."""
+        return bool(scenario.strategies) and not (self.picked and self.scenarios)
 
 
 def select(registry: Registry, wish: Wish, *, sentinels: bool = True) -> Selection:
@@ -66,25 +79,32 @@ def select(registry: Registry, wish: Wish, *, sentinels: bool = True) -> Selecti
     Raises UsageError for unknown names, unusable plug-ins, and two different strategies that would share an id.
     """
     scenarios = _scenarios(registry, wish)
-    strategies = _strategies(registry, wish.strategies)
+    named = _strategies(registry, wish.strategies)
     agents = _agents(registry, wish.agents)
     full = wish.size is Size.FULL
     durabilities = (wish.durability,) if wish.durability else DURABILITIES if full else ("async",)
     repeat = wish.repeat if wish.repeat is not None else FULL_REPEAT if full else 1
     chosen = _Cells(registry, wish.environment)
+    _refuse_idle(registry, scenarios, agents, wish.seed)
     for scenario in scenarios:
-        for durability in durabilities:
+        as_written = wish.takes_as_written(registry.scenario(scenario))
+        own_durabilities = registry.scenario(scenario).durabilities
+        for durability in durabilities if wish.durability else own_durabilities or durabilities:
             for seed in range(wish.seed, wish.seed + repeat):
-                for strategy in strategies:
-                    chosen.add(scenario, strategy, agents, durability, seed)
+                for strategy in _strategies_for(registry, scenario, named, wish):
+                    chosen.add(scenario, strategy, DEFAULT_AGENTS if as_written else agents, durability, seed)
     notes = []
-    if sentinels and chosen.cells and not any(registry.role(strategy) == CONTROL for strategy in strategies):
+    strategies = tuple(dict.fromkeys(cell.strategy for cell in chosen.cells.values()))
+    if sentinels and strategies and not any(registry.role(strategy) == CONTROL for strategy in strategies):
         before = set(chosen.cells)
         chosen.add(SENTINEL_SCENARIO, SENTINEL_CONTROL, DEFAULT_AGENTS, durabilities[0], wish.seed)
         chosen.add(BASELINE_SCENARIO, strategies[0], agents, durabilities[0], wish.seed)
         added = " and ".join(cell for cell in chosen.cells if cell not in before)
         notes = [f"the selection holds no control, so this runs as well, to show that the run can catch one: {added}"]
-    return Selection(cells=tuple(chosen.cells.values()), must_catch=chosen.must_catch(), notes=tuple(notes))
+    whole = not (wish.scenarios or wish.strategies or wish.agents)
+    return Selection(
+        cells=tuple(chosen.cells.values()), must_catch=chosen.must_catch(), notes=tuple(notes), whole=whole
+    )
 
 
 @dataclass(slots=True)
@@ -124,18 +144,42 @@ class _Cells:
 
 def _scenarios(registry: Registry, wish: Wish) -> tuple[str, ...]:
     named = [name for text in wish.scenarios for name in registry.scenario_references(text)]
-    chosen = tuple(dict.fromkeys(named or registry.scenarios))
+    full = wish.size is Size.FULL
+    usual = [name for name, s in registry.scenarios.items() if not s.on_request and (full or not s.full_only)]
+    if not wish.picked:
+        named = [name for name in named if not registry.scenario(name).on_request]
+    chosen = tuple(dict.fromkeys(named if wish.scenarios else usual))
     if wish.size is Size.QUICK:
         chosen = tuple(name for name in chosen if registry.scenario(name).quick)
     return chosen
 
 
+def _refuse_idle(registry: Registry, scenarios: Sequence[str], agents: Sequence[str], seed: int) -> None:
+    """Raise UsageError for a load in which nobody ever makes a call: no guarantee could be broken there."""
+    names = tuple(registry.agent(agent).name for agent in agents)
+    for reference in scenarios:
+        scenario = registry.scenario(reference)
+        users = scenario.load.users(seed=seed, agents=names, groups=_TWO_GROUPS)
+        if all(user.next(None) is None for user in users):
+            raise UsageError(
+                f"scenario {scenario.name}: none of the {len(users)} users of its load makes a call with the agents "
+                f"{', '.join(names)}; allowed: at least one turn"
+            )
+
+
 def _strategies(registry: Registry, named: Sequence[str]) -> tuple[str, ...]:
-    if not named:
-        return tuple(registry.strategies)
     for text in named:
         registry.strategy(text)
     return tuple(dict.fromkeys(_absolute(text) for text in named))
+
+
+def _strategies_for(registry: Registry, scenario: str, named: Sequence[str], wish: Wish) -> tuple[str, ...]:
+    """What ``scenario`` runs with: what the user named; else its own; else every strategy that is compared."""
+    own = registry.scenario(scenario).strategies
+    if named:
+        as_written = wish.takes_as_written(registry.scenario(scenario))
+        return tuple(name for name in named if name in own or not as_written)
+    return own or tuple(name for name, strategy in registry.strategies.items() if is_compared(strategy))
 
 
 def _agents(registry: Registry, named: Sequence[str]) -> tuple[str, ...]:

@@ -22,11 +22,18 @@ from harness.core.cell import CellSpec
 from harness.core.errors import ComponentError, MissingComponent
 from harness.core.record import CellResult
 from harness.core.verdict import Json
+from harness.environments.target_dsn import Target
+from harness.judge import OWN_BUG
 from harness.store import CellFolder, read_result
 
 #: A stack must stand within this many seconds; the first one of a machine may have to build Toxiproxy.
 START_LIMIT_S = 900.0
 STOP_LIMIT_S = 8.0
+_POLL_S = 0.2
+
+
+class SlotBug(Exception):
+    """The slot's own process failed: our bug. Its traceback is a note of this."""
 
 
 @dataclass(slots=True)
@@ -50,9 +57,15 @@ class Slot:
         self.ready = False
 
     @classmethod
-    def start(cls, environment: str = "auto", *, note: Callable[[str], None] = lambda _: None) -> Slot:
+    def start(
+        cls,
+        environment: str = "auto",
+        *,
+        note: Callable[[str], None] = lambda _: None,
+        target: Target | None = None,
+    ) -> Slot:
         """Start a slot and wait until its stack stands. Raises MissingComponent or ComponentError."""
-        slot = cls.launch(environment, note=note)
+        slot = cls.launch(environment, note=note, target=target)
         try:
             slot.wait_ready()
         except BaseException:
@@ -61,8 +74,17 @@ class Slot:
         return slot
 
     @classmethod
-    def launch(cls, environment: str = "auto", *, note: Callable[[str], None] = lambda _: None) -> Slot:
-        """Start a slot and do not wait: several come up side by side. Then :meth:`wait_ready`."""
+    def launch(
+        cls,
+        environment: str = "auto",
+        *,
+        note: Callable[[str], None] = lambda _: None,
+        target: Target | None = None,
+    ) -> Slot:
+        """Start a slot and do not wait: several come up side by side. Then :meth:`wait_ready`.
+
+        ``target`` goes through the pipe: others may read a process's arguments, and its environment.
+        """
         options = json.dumps({"environment": environment, "parent": os.getpid()})
         popen = subprocess.Popen(
             [sys.executable, "-P", "-m", "harness.slot_process", options],
@@ -71,15 +93,23 @@ class Slot:
             env=_slot_environment(),
             start_new_session=True,  # Ctrl-C is the campaign's to handle
         )
-        return cls(popen, environment, note)
+        slot = cls(popen, environment, note)
+        if target is not None:
+            slot._send({"target": target.to_json()})
+        return slot
 
-    def wait_ready(self) -> None:
-        """Wait, bounded, until the stack stands; raises what kept it from standing."""
+    def wait_ready(self, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Wait, bounded, until the stack stands, or ``until`` says that nobody wants it any more.
+
+        Raises what kept it from standing.
+        """
         stop_s = time.monotonic() + START_LIMIT_S
-        while not self.ready:
-            message = self._message(max(0.0, stop_s - time.monotonic()))
+        while not self.ready and not until():
+            message = self._message(_POLL_S)
             if message is None:
-                raise ComponentError(f"the stack did not stand within {START_LIMIT_S:g} s")
+                if time.monotonic() > stop_s:
+                    raise ComponentError(f"the stack did not stand within {START_LIMIT_S:g} s")
+                continue
             if "failed" in message:
                 text, fix = str(message["failed"]), str(message.get("fix") or "")
                 raise MissingComponent(text, fix) if fix else ComponentError(text)
@@ -119,19 +149,25 @@ class Slot:
         self._send({"cell": str(folder.path.resolve())})
 
     def poll(self) -> CellResult | None:
-        """The result of the running cell, if it is there. If the slot died, what its history shows."""
+        """The result of the running cell, if it is there. If the slot died, what its history shows.
+
+        Raises ComponentError if the verdict could not be written.
+        """
         assert self._running is not None, "no cell is running"
         running = self._running
         try:
             message = self._message(0.0)
-        except ComponentError as error:
+        except (ComponentError, SlotBug) as error:
             self._running = None
-            from harness.verdicts import judge_folder  # it imports langgraph
+            from harness.verdicts import settle  # it imports langgraph
 
-            return judge_folder(running.folder, wall_s=time.monotonic() - running.began_s, death=str(error))
+            _keep_notes(error, running.folder)
+            return settle(running.folder, wall_s=time.monotonic() - running.began_s, death=str(error))
         if message is None or "done" not in message:
             return None
         self._running = None
+        if "trouble" in message:
+            raise ComponentError(str(message["trouble"]))
         return read_result(running.folder.path)
 
     @property
@@ -139,16 +175,24 @@ class Slot:
         """True if the slot's process is no more."""
         return self._popen.poll() is not None
 
+    def ask_to_end(self) -> None:
+        """Tell the slot to end, and do not wait: several end side by side. Then :meth:`close`."""
+        if self._popen.poll() is None:
+            self._popen.terminate()
+
     def close(self) -> None:
         """End the slot, its cell and its stack; bounded, idempotent."""
+        self.ask_to_end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(STOP_LIMIT_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the slot at once: the kernel ends its cell and its servers with it. Its folders stay, see ``leases``."""
         popen = self._popen
         if popen.poll() is None:
-            popen.terminate()
-            try:
-                popen.wait(STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                popen.kill()
-                popen.wait(STOP_LIMIT_S)
+            popen.kill()
+            popen.wait(STOP_LIMIT_S)
         for pipe in (popen.stdin, popen.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -170,6 +214,11 @@ class Slot:
             if found:
                 self._buffer = rest
                 message = json.loads(line)
+                if "bug" in message:
+                    bug = SlotBug(f"{OWN_BUG}: {message['bug']}")
+                    bug.add_note(str(message["traceback"]))
+                    self._popen.wait(STOP_LIMIT_S)
+                    raise bug
                 if "note" not in message:
                     return dict(message)
                 self._note(str(message["note"]))
@@ -182,13 +231,20 @@ class Slot:
             self._buffer += chunk
 
 
+def _keep_notes(error: Exception, folder: CellFolder) -> None:
+    """The traceback of a slot that failed goes where the cell's output is, for whoever is to find the bug."""
+    notes = "\n".join(getattr(error, "__notes__", ()))
+    with contextlib.suppress(OSError), folder.output.open("a", encoding="utf-8") as log:
+        log.write(notes)
+
+
 def _slot_environment() -> dict[str, str]:
     """Ours, with strict msgpack: no stored byte may name a class that was not allowed. It is read at import."""
     here = str(Path(__file__).resolve().parent.parent)
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
         **os.environ,
-        "LANGGRAPH_STRICT_MSGPACK": os.environ.get("LANGGRAPH_STRICT_MSGPACK", "true"),
+        "LANGGRAPH_STRICT_MSGPACK": os.environ.get("LANGGRAPH_STRICT_MSGPACK") or "true",
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         "PYTHONUNBUFFERED": "1",
     }

@@ -29,17 +29,26 @@ from harness.core.agent import Turn
 from harness.core.cell import CellSpec
 from harness.core.errors import ComponentError, MissingComponent
 from harness.core.facts import Facts
+from harness.core.history import ErrorInfo, Op, OpType
+from harness.core.redaction import RedactedStream, mask, to_json_line
 from harness.core.verdict import Json, Verdict
 from harness.driving.replica import builder_of
-from harness.environments.processes import die_with
+from harness.environments.processes import adopt_orphans, children_of, die_with, end_children
 from harness.environments.stack import Stack
+from harness.environments.target_dsn import TARGET, Target
+from harness.judge import OWN_BUG
 from harness.registry import Registry, default_registry
 from harness.runner import GROUPS, Job, run_cell
-from harness.store import CellFolder, HistoryWriter, read_json
-from harness.verdicts import judge_folder, plan_of, unrun
+from harness.store import CellFolder, HistoryWriter, read_history, read_json
+from harness.verdicts import plan_of, settle, unrun
 
 #: A cell may take this long beyond twice what its scenario schedules, in seconds; then its process is killed.
 CELL_GRACE_S = 150.0
+#: Of what a cell prints, so much of the beginning and so much of the end is kept, in bytes.
+OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES = 1 << 20, 1 << 18
+#: How a cell's process ends besides 0: its records are whole, but its stack is of no more use; its history could not
+#: be written; our own code raised.
+_UNFIT, _UNWRITABLE, _BUG = 76, 77, 70
 _POLL_S = 0.05
 
 
@@ -56,10 +65,12 @@ class SlotProcess:
         self._commands = b""
         self._registry = default_registry()
         self._stack: Stack | None = None
+        self._target: Target | None = None
+        self._unfit = False
 
     def answer(self, message: Mapping[str, Json]) -> None:
         """One JSON line to whoever started us."""
-        os.write(self._answers, json.dumps(message).encode() + b"\n")
+        os.write(self._answers, to_json_line(message).encode() + b"\n")
 
     def serve(self) -> None:
         """Open the stack, then run cells until the input ends."""
@@ -68,19 +79,30 @@ class SlotProcess:
         except MissingComponent as error:
             self.answer({"failed": str(error), "fix": error.fix})
             return
-        except ComponentError as error:
+        except (ComponentError, OSError) as error:
             self.answer({"failed": str(error)})
             return
         try:
             while (command := self._command()) is not None:
-                self._cell(CellFolder(Path(str(command["cell"]))))
+                folder = CellFolder(Path(str(command["cell"])))
+                try:
+                    self._cell(folder)
+                    self.answer({"done": folder.path.name})
+                except ComponentError as error:  # not even the verdict could be written
+                    self.answer({"done": folder.path.name, "trouble": str(error)})
         finally:
             if self._stack is not None:
                 self._stack.close()
 
     def _open(self) -> None:
-        self._stack = Stack.open(self._environment, note=lambda text: self.answer({"note": text}))
+        if self._environment == TARGET:
+            order = self._command()
+            if order is None:
+                raise _Stopped
+            self._target = Target.from_json(order["target"])  # type: ignore[arg-type]
+        self._stack = Stack.open(self._environment, note=lambda text: self.answer({"note": text}), target=self._target)
         _ = self._registry.strategies, self._registry.agents, self._registry.scenarios, self._registry.faults
+        _ = self._registry.checkers
         asyncio.run(_warm_up(self._registry))
         gc.collect()
         gc.freeze()  # the children share what was imported
@@ -105,43 +127,57 @@ class SlotProcess:
     def _cell(self, folder: CellFolder) -> None:
         """Fork, wait within the limit, judge what is left if the child could not."""
         began_s = time.monotonic()
-        assert self._stack is not None
-        if self._stack.dead():
-            self._renew()
+        try:
+            stack = self._sound_stack()
+        except (ComponentError, OSError) as error:
+            reason = f"there is no new stack: {error}"
+            folder.write_result(unrun(folder, Verdict.ERROR, reason, registry=self._registry))
+            return
         slot = os.getpid()
+        ours = children_of(slot)
         pid = os.fork()
         if pid == 0:
-            _child(folder, self._stack, self._registry, slot)
-        death = self._wait(pid, folder, began_s)
-        dead = self._stack.dead()
-        if dead:
-            death = f"{' and '.join(dead)} died while the cell ran" + (f"; {death}" if death else "")
+            _child(folder, stack, self._registry, slot)
+        try:
+            death = self._wait(pid, folder, began_s)
+        finally:
+            end_children(slot, spared=ours)  # what the agents started and left behind
+            _mask(folder.output, 0)
+            _cut(folder.output, OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES)
+        trouble = stack.trouble()
+        self._unfit |= bool(trouble)
+        death = "; ".join(words for words in (trouble, death) if words)
         if death or not (folder.path / "verdict.json").exists():
             wall_s = time.monotonic() - began_s
-            text = death or "the cell's process left no verdict"
-            folder.write_result(judge_folder(folder, wall_s=wall_s, death=text, registry=self._registry))
-        self.answer({"done": folder.path.name})
+            folder.write_result(settle(folder, wall_s=wall_s, death=death, registry=self._registry))
 
-    def _renew(self) -> None:
-        """A stack of which a server died is thrown away."""
-        assert self._stack is not None
-        self._stack.close()
-        self._stack = Stack.open(self._environment)
+    def _sound_stack(self) -> Stack:
+        """The stack; a new one if a server of the old one died or froze, or a fault would not heal on it."""
+        if self._stack is not None and (self._unfit or self._stack.dead()):
+            old, self._stack = self._stack, None
+            old.close()
+        if self._stack is None:
+            self._stack, self._unfit = Stack.open(self._environment, target=self._target), False
+        return self._stack
 
     def _wait(self, pid: int, folder: CellFolder, began_s: float) -> str:
         """Wait for the child; how it died, in words, or nothing."""
+        masked = 0
+        ended = os.pidfd_open(pid)
         try:
             limit_s = CELL_GRACE_S + 2 * self._scheduled_s(folder)
             while True:
                 done, status = os.waitpid(pid, os.WNOHANG)
                 if done:
                     code = os.waitstatus_to_exitcode(status)
-                    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
-                    return "" if code == 0 else f"the cell's process ended with {how}"
+                    self._unfit |= code in (_UNFIT, _UNWRITABLE)
+                    return _words_of(code, folder)
+                masked = _mask(folder.output, masked)
+                _cut(folder.output, OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES)
                 if time.monotonic() - began_s > limit_s:
                     _kill(pid)
                     return f"the cell did not end within {limit_s:.0f} s and was killed"
-                if select.select([0], [], [], _POLL_S)[0]:
+                if 0 in select.select([0, ended], [], [], _POLL_S)[0]:
                     chunk = os.read(0, 65536)
                     if not chunk:
                         raise _Stopped
@@ -149,6 +185,8 @@ class SlotProcess:
         except BaseException:
             _kill(pid)
             raise
+        finally:
+            os.close(ended)
 
     def _scheduled_s(self, folder: CellFolder) -> float:
         spec = CellSpec.from_json(read_json(folder.path / "cell.json"))
@@ -171,6 +209,19 @@ async def _warm_up(registry: Registry) -> None:
             pass
 
 
+def _words_of(code: int, folder: CellFolder) -> str:
+    """How a cell's process died, in words; nothing if its records are whole."""
+    if code in (0, _UNFIT):
+        return ""
+    if code == _BUG:
+        return f"{OWN_BUG}: the cell's process failed, see {folder.output}"
+    if code == _UNWRITABLE:
+        said = (str(op.value["text"]) for op in read_history(folder.history).points("harness_error"))
+        return next(said, f"could not write {folder.history}, not even its last words: the disk is full")
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+    return f"the cell's process ended with {how}"
+
+
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGKILL)
@@ -183,8 +234,11 @@ def _child(folder: CellFolder, stack: Stack, registry: Registry, slot: int) -> N
     try:
         die_with(slot, signal.SIGKILL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _redirect(folder.logs / "output.log")
+        _redirect(folder.output)
         status = _run(folder, stack, registry)
+    except Exception:  # noqa: BLE001 - our own bug: the traceback goes to the cell's log
+        traceback.print_exc()
+        status = _BUG
     except BaseException:  # noqa: BLE001 - whatever it is, it goes to the cell's log and the status says so
         traceback.print_exc()
     finally:
@@ -195,7 +249,9 @@ def _child(folder: CellFolder, stack: Stack, registry: Registry, slot: int) -> N
 
 
 def _redirect(log: Path) -> None:
-    """Whatever an agent prints goes to the cell's log, never to a pipe that somebody waits for."""
+    """Whatever an agent prints goes to the cell's log, never to a pipe that somebody waits for; the slot keeps it
+    short.
+    """
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -204,29 +260,91 @@ def _redirect(log: Path) -> None:
     faulthandler.enable()
 
 
+def _mask(log: Path, begin: int) -> int:
+    """Secrets that got past Python's streams (a child's output, a bare write) do not stay in the log."""
+    try:
+        if begin and log.stat().st_size <= begin:
+            return 0 if log.stat().st_size < begin else begin
+        with log.open("r+b") as file:
+            return mask(file, begin)
+    except OSError:
+        return begin
+
+
+def _cut(log: Path, head_bytes: int, tail_bytes: int) -> None:
+    """Keep the beginning of a log, and its end, where it has grown to twice that; whoever appends to it goes on."""
+    try:
+        size = log.stat().st_size
+        if size <= 2 * (head_bytes + tail_bytes):
+            return
+        with log.open("r+b") as file:
+            file.seek(size - tail_bytes)
+            tail = file.read(tail_bytes)
+            left_out = size - head_bytes - tail_bytes
+            file.truncate(head_bytes)
+        with log.open("ab") as file:
+            file.write(b"\n[poolproof left out %d bytes here]\n" % left_out + tail)
+    except OSError:
+        return  # it is not there yet, or the disk is full: the cell goes on
+
+
 def _run(folder: CellFolder, stack: Stack, registry: Registry) -> int:
-    """Run the cell and judge it; 0 if a verdict was written."""
+    """Run the cell and leave its records; 0 if they are whole. The slot judges them."""
     began_s = time.monotonic()
     spec = CellSpec.from_json(read_json(folder.path / "cell.json"))
+    writer: _Sink | None = None
     try:
         job = _job(spec, registry)
         groups: list[Json] = list(GROUPS)
         agents: list[Json] = list(job.agents)
         header: dict[str, Json] = {"cell": spec.id, "seed": spec.seed, "groups": groups, "agents": agents}
-        writer = HistoryWriter(folder.history, header)
+        writer = _Sink(folder.history, header)
         try:
             facts = asyncio.run(run_cell(job, stack, writer, give_up=_give_up, logs=folder.logs))
         finally:
             writer.close()
         folder.write_facts(facts)
-        folder.write_result(judge_folder(folder, wall_s=time.monotonic() - began_s, registry=registry))
+        return _UNFIT if writer.unsound else 0
     except MissingComponent as error:
         folder.write_facts(Facts(complete=False))
         folder.write_result(unrun(folder, Verdict.SKIP, f"{error}. {error.fix}", registry=registry))
     except ComponentError as error:
         folder.write_facts(Facts(complete=False))
-        folder.write_result(unrun(folder, Verdict.ERROR, str(error), registry=registry))
+        if writer is None or not writer.rows:
+            result = unrun(folder, Verdict.ERROR, str(error), registry=registry)
+        else:  # what was found before stands
+            result = settle(folder, wall_s=time.monotonic() - began_s, death=str(error), registry=registry)
+        folder.write_result(result)
+        return _UNFIT
     return 0
+
+
+class _Sink(HistoryWriter):
+    """``unsound`` once a component failed or a fault would not heal: the stack is of no more use then. Ends the process
+    when the history cannot be written.
+    """
+
+    unsound = False
+
+    def append(
+        self,
+        type: OpType,  # noqa: A002 - the row's own word
+        f: str,
+        process: str,
+        value: dict[str, Json],
+        *,
+        time_s: float,
+        call: int | None = None,
+        error: ErrorInfo | None = None,
+    ) -> Op:
+        """See HistoryWriter."""
+        self.unsound |= f == "harness_error" and value.get("kind") in ("component", "heal")
+        try:
+            return super().append(type, f, process, value, time_s=time_s, call=call, error=error)
+        except ComponentError:
+            if self.unwritable:  # what cannot be recorded proves nothing: the cell ends here
+                os._exit(_UNWRITABLE)
+            raise
 
 
 def _job(spec: CellSpec, registry: Registry) -> Job:
@@ -251,9 +369,11 @@ def main() -> None:
     """``python -m harness.slot_process '{"environment": ..., "parent": PID}'``."""
     options = json.loads(sys.argv[1])
     die_with(int(options["parent"]), signal.SIGTERM)
+    adopt_orphans()
     answers = os.dup(1)
     os.set_inheritable(answers, False)
     os.dup2(2, 1)  # nothing that is printed by accident may look like an answer
+    sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)
 
     def stop(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -261,8 +381,15 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process = SlotProcess(str(options["environment"]), answers)
     with contextlib.suppress(_Stopped, BrokenPipeError):
-        SlotProcess(str(options["environment"]), answers).serve()
+        try:
+            process.serve()
+        except Exception as error:  # noqa: BLE001 - the user is told in one sentence, by whoever started us
+            process.answer({"bug": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
+            sys.exit(70)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the interpreter is about to end: no order to stop any more
 
 
 if __name__ == "__main__":

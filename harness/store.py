@@ -26,23 +26,34 @@ import re
 import secrets
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from harness.core.cell import CellSpec
 from harness.core.errors import ComponentError, UsageError
 from harness.core.facts import Facts, facts_from_json, facts_to_json
 from harness.core.history import SCHEMA, ErrorInfo, History, Op, OpType, parse_history
 from harness.core.record import CellResult, ScenarioInfo
+from harness.core.redaction import redacted, redacted_json, to_json_line
+from harness.core.shape import build, loads, shown
 from harness.core.verdict import Json
 from harness.judge import result_from_json, result_to_json
+from harness.plugins import check_recorded
 
 REPORTS = Path("reports")
 LATEST = "latest"
 CELLS = "cells"
 HISTORY = "history.jsonl"
+#: A record, and a row of a history, that is longer was not written by us.
+RECORD_LIMIT_BYTES = 512 << 20
+ROW_LIMIT = 16 << 20
+
+#: Held on the disk for what must be written when it is full: a cell's last row and its verdict; a run's reports.
+CELL_RESERVE_BYTES = 1 << 20
+RUN_RESERVE_BYTES = 2 << 20
 
 _CELL_ID = re.compile(r"[A-Za-z0-9_.+-]+")
 #: File systems allow 255 bytes; a longer cell id (many agents) gets a folder name that ends in its digest.
@@ -60,7 +71,7 @@ def write_whole(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with beside.open("wb") as file:
-            file.write(text.encode("utf-8", errors="backslashreplace"))
+            file.write(redacted(text).encode("utf-8", errors="backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -73,19 +84,27 @@ def write_whole(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Mapping[str, Json]) -> None:
     """:func:`write_whole` of indented JSON; pure ASCII, so that no reader splits it at odd line ends."""
-    write_whole(path, json.dumps(data, indent=1) + "\n")
+    write_whole(path, json.dumps(redacted_json(data), indent=1) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Json]:
     """The object in ``path``; UsageError if it is missing, unreadable or no JSON object."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            raw = file.read(RECORD_LIMIT_BYTES + 1)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: cannot be read as JSON ({type(error).__name__}: {error})") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(raw) > RECORD_LIMIT_BYTES:
+        raise UsageError(f"{path}: is longer than {RECORD_LIMIT_BYTES >> 20} MiB; allowed: up to that")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: byte {error.start} is no UTF-8; allowed: JSON in UTF-8") from None
+    data = loads(text, str(path))
     if not isinstance(data, dict):
-        raise UsageError(f"{path}: holds a {type(data).__name__}; allowed: an object")
+        raise UsageError(f"{path}: holds {shown(data)}; allowed: an object")
     return data
 
 
@@ -97,15 +116,34 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+class Reserve:
+    """Room on a disk, held so that the last words can be written when it is full: a hidden file in ``folder``."""
+
+    def __init__(self, folder: Path, size_bytes: int = CELL_RESERVE_BYTES) -> None:
+        self._path = folder / ".reserve"
+        self._size = size_bytes
+
+    def take(self) -> None:
+        """Hold the room. Raises OSError when there is none."""
+        with self._path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, self._size)
+
+    def give_up(self) -> None:
+        """Let go of it. Idempotent."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
 # -- the history of one cell --------------------------------------------------------------------------------------
 
 
 class HistoryWriter:
     """Appends rows to ``history.jsonl`` from any thread; each row is with the operating system when append returns.
 
-    A write that fails (disk full) raises ComponentError, cuts the file back to its last whole row and makes every
-    later append raise the same. A row that is appended while this thread is writing another one (the garbage collector
-    may run a finaliser anywhere, and what that reports is a row) is written after it; it is returned with index -1.
+    A write that fails (disk full) raises ComponentError, cuts the file back to its last whole row, says so in a last
+    row, for which it gives up its ``Reserve``, and makes every later append raise the same (``unwritable``). A row that
+    is appended while this thread is writing another one (the garbage collector may run a finaliser anywhere, and what
+    that reports is a row) is written after it; it is returned with index -1.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Json]) -> None:
@@ -113,12 +151,17 @@ class HistoryWriter:
         self._lock = threading.Lock()
         self._thread = threading.local()
         self._deferred: deque[Op] = deque()
-        self._index = 0
         self._size = 0
         self._broken: str | None = None
+        self.rows = 0
+        self.unwritable = False
+        self._last_s = 0.0
+        self._reserve = Reserve(path.parent)
         try:
+            self._reserve.take()
             self._file = path.open("xb", buffering=0)
         except OSError as error:
+            self._reserve.give_up()
             raise ComponentError(f"could not start {path}: {error.strerror or error}") from error
         self._write({**header, "schema": SCHEMA})
 
@@ -153,9 +196,10 @@ class HistoryWriter:
 
     def _put(self, op: Op) -> Op:
         """Give ``op`` the next index and write it."""
-        numbered = dataclasses.replace(op, index=self._index)
+        numbered = dataclasses.replace(op, index=self.rows)
+        self._last_s = op.time_s
         self._write(numbered.to_json())
-        self._index += 1
+        self.rows += 1
         return numbered
 
     def close(self) -> None:
@@ -171,30 +215,55 @@ class HistoryWriter:
                 raise ComponentError(f"could not write {self.path}: {error.strerror or error}") from error
             finally:
                 self._file.close()
+                self._reserve.give_up()
 
     def _write(self, row: Mapping[str, Json]) -> None:
         if self._broken is None and self._file.closed:
             self._broken = f"could not write {self.path}: it is closed"
         if self._broken is not None:
             raise ComponentError(self._broken)
-        line = memoryview((json.dumps(row) + "\n").encode("ascii"))
+        line = memoryview((to_json_line(row) + "\n").encode("ascii"))
         try:
             written = 0
             while written < len(line):
                 written += self._file.write(line[written:]) or 0
         except OSError as error:
             self._broken = f"could not write {self.path}: {error.strerror or error}"
+            self.unwritable = True
             with contextlib.suppress(OSError):
                 self._file.truncate(self._size)
+                self._file.seek(self._size)
+                self._last_words(self._broken)
             raise ComponentError(self._broken) from error
         self._size += len(line)
+
+    def _last_words(self, why: str) -> None:
+        """The row that ends a history which could not go on; all of it, or nothing."""
+        self._reserve.give_up()
+        value: dict[str, Json] = {"kind": "component", "text": why}
+        row = Op(self.rows, self._last_s, OpType.INFO, "harness_error", "store", None, value).to_json()
+        line = (to_json_line(row) + "\n").encode("ascii")
+        if self._file.write(line) != len(line):
+            self._file.truncate(self._size)
+
+
+def _rows_of(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a history; one without an end is not read into memory."""
+    number = 0
+    while line := file.readline(ROW_LIMIT + 1):
+        number += 1
+        if len(line) > ROW_LIMIT:
+            raise UsageError(
+                f"{path}, line {number}: is longer than {ROW_LIMIT >> 20} Mi characters; allowed: up to that"
+            )
+        yield line
 
 
 def read_history(path: Path) -> History:
     """Read ``history.jsonl``; a torn last row is dropped, other damage or a missing file is a UsageError."""
     try:
         with path.open(encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            return parse_history(file, where=str(path))
+            return parse_history(_rows_of(file, path), where=str(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -216,6 +285,11 @@ class CellFolder:
     def logs(self) -> Path:
         return self.path / "logs"
 
+    @property
+    def output(self) -> Path:
+        """What the cell's own process printed."""
+        return self.logs / "output.log"
+
     def write_spec(self, spec: CellSpec) -> None:
         """``cell.json``, before anything of the cell starts (and again once the plan is drawn)."""
         write_json(self.path / "cell.json", spec.to_json())
@@ -235,23 +309,25 @@ def open_cell(folder: Path) -> tuple[CellSpec, History, Facts]:
     A cell that died early has no facts or no history: those come back empty and incomplete. UsageError if the folder
     is no cell's or is damaged.
     """
-    spec = CellSpec.from_json(read_json(folder / "cell.json"))
+    path = folder / "cell.json"
+    spec = CellSpec.from_json(read_json(path), str(path))
+    run = folder.parent.parent if folder.parent.name == CELLS else folder
+    for reference in (spec.scenario, spec.strategy, *spec.agents):
+        try:
+            check_recorded(reference, run)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
     history = read_history(folder / HISTORY) if (folder / HISTORY).exists() else History()
     facts_path = folder / "facts.json"
     if not facts_path.exists():
         return spec, history, Facts(complete=False)
-    try:
-        return spec, history, facts_from_json(read_json(facts_path))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{facts_path}: {error}") from error
+    return spec, history, facts_from_json(read_json(facts_path), str(facts_path))
 
 
 def read_result(folder: Path) -> CellResult:
     """The judged cell in ``folder``; UsageError if it was never judged or the file is damaged."""
-    try:
-        return result_from_json(read_json(folder / "verdict.json"))
-    except UsageError as error:
-        raise UsageError(f"{folder}: {error}") from error
+    path = folder / "verdict.json"
+    return result_from_json(read_json(path), str(path))
 
 
 def load_cells(run_dir: Path) -> tuple[CellResult, ...]:
@@ -267,8 +343,9 @@ class RunRecord:
     """``run.json``: what was asked for. Together with the cells it is all that a report needs.
 
     ``started`` is ISO 8601 in UTC; ``must_catch`` lists (scenario, control, guarantee); ``interrupted`` is the number
-    of the signal that ended the run early. ``wall_s`` and ``interrupted`` are known only when the record is written
-    again at the end.
+    of the signal that ended the run early, ``broke`` says what else did (no stack to be had any more, a full disk).
+    ``whole``: it was the whole matrix of a size.
+    ``wall_s``, ``interrupted`` and ``broke`` are known only when the record is written again at the end.
     """
 
     started: str
@@ -282,6 +359,8 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     wall_s: float = 0.0
     interrupted: int | None = None
+    broke: str = ""
+    whole: bool = False
 
     def to_json(self) -> dict[str, Json]:
         """``run.json``."""
@@ -299,33 +378,14 @@ class RunRecord:
             "notes": list(self.notes),
             "wall_s": self.wall_s,
             "interrupted": self.interrupted,
+            "broke": self.broke,
+            "whole": self.whole,
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Json]) -> RunRecord:
-        """The inverse of :meth:`to_json`; UsageError on anything else."""
-        try:
-            return cls(
-                started=str(data["started"]),
-                planned=int(data["planned"]),  # type: ignore[arg-type]
-                command=str(data["command"]),
-                scenarios=tuple(ScenarioInfo(**row) for row in data["scenarios"]),  # type: ignore[arg-type,union-attr]
-                must_catch=tuple(_triple(row) for row in data["must_catch"]),  # type: ignore[union-attr]
-                require_all=bool(data["require_all"]),
-                components=tuple(dict(row) for row in data["components"]),  # type: ignore[arg-type,union-attr]
-                provenance=dict(data["provenance"]),  # type: ignore[arg-type]
-                notes=tuple(str(note) for note in data["notes"]),  # type: ignore[union-attr]
-                wall_s=float(data["wall_s"]),  # type: ignore[arg-type]
-                interrupted=data["interrupted"],  # type: ignore[arg-type]
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"run.json: {type(error).__name__}: {error}") from error
-
-
-def _triple(row: Json) -> tuple[str, str, str]:
-    if not isinstance(row, list) or len(row) != 3:
-        raise TypeError(f"must_catch holds {row!r}; allowed: [scenario, control, guarantee]")
-    return str(row[0]), str(row[1]), str(row[2])
+    def from_json(cls, data: Mapping[str, Json], where: str = "run.json") -> RunRecord:
+        """The inverse of :meth:`to_json`; UsageError that begins with ``where`` on anything else."""
+        return build(cls, data, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +409,7 @@ class Run:
             if next(folder.iterdir(), None) is not None:
                 raise UsageError(f"--out {folder}: not empty; allowed: a folder that is new or empty")
             (folder / CELLS).mkdir()
+            Reserve(folder, RUN_RESERVE_BYTES).take()
         except (FileExistsError, NotADirectoryError) as error:
             raise UsageError(f"{folder}: is in the way; allowed: a folder that is new or empty") from error
         except OSError as error:
@@ -368,6 +429,10 @@ class Run:
         """``run.json``: before the first cell, and again at the end."""
         write_json(self.folder / "run.json", record.to_json())
 
+    def release_reserve(self) -> None:
+        """Nothing but the reports is still to be written: they may have the room that was held for them."""
+        Reserve(self.folder).give_up()
+
 
 def folder_name(cell_id: str) -> str:
     """The cell's own id, which is a slug; shortened, with a digest, where file systems would refuse it."""
@@ -380,11 +445,13 @@ def folder_name(cell_id: str) -> str:
 
 def read_record(run_dir: Path) -> RunRecord:
     """``run.json`` of a run; UsageError if there is none."""
-    return RunRecord.from_json(read_json(run_dir / "run.json"))
+    path = run_dir / "run.json"
+    return RunRecord.from_json(read_json(path), str(path))
 
 
 def write_reports(run_dir: Path, files: Mapping[str, str], *, root: Path = REPORTS) -> None:
     """Write the rendered reports, by file name, and then point ``<root>/latest`` at the run, if it lies in ``root``."""
+    Reserve(run_dir).give_up()
     for name, text in files.items():
         write_whole(run_dir / name, text)
     if run_dir.resolve().parent == root.resolve():

@@ -13,8 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
+from harness.core.incident import SYMPTOM
 from harness.core.record import CellResult, RunSummary, ScenarioInfo
+from harness.core.vacuity import Vacuity
 from harness.core.verdict import Json, Verdict
+from harness.coverage import coverage, holes
+from harness.judge import is_own_bug
 from harness.store import RunRecord
 
 #: (scenario, control, guarantee): what a scenario has to show.
@@ -38,14 +42,20 @@ def summarize(
     notes: Sequence[str] = (),
     must_catch: Sequence[MustCatch] = (),
     bug: str | None = None,
+    broke: str = "",
+    whole: bool = False,
 ) -> RunSummary:
     """Judge the run as a whole.
 
-    ``interrupted`` is the number of the signal that ended it early, ``bug`` the text of an error of our own.
-    ``must_catch`` may name controls that were not selected: only cells that are here count.
+    ``interrupted`` is the number of the signal that ended it early, ``bug`` the text of an error of our own, ``broke``
+    says which component's failure ended it early.
+    ``must_catch`` may name controls that were not selected: only cells that are here count. ``whole``: the run was to
+    meet everything that its size promises (see ``coverage``).
     """
     judged = tuple(sorted((with_dues(cell, must_catch) for cell in cells), key=lambda cell: cell.id))
-    outcome = Outcome.of(judged, planned=planned, interrupted=interrupted, require_all=require_all, bug=bug)
+    outcome = Outcome.of(
+        judged, planned=planned, interrupted=interrupted, require_all=require_all, bug=bug, broke=broke, whole=whole
+    )
     return RunSummary(
         exit=outcome.exit,
         exit_reason=outcome.reason,
@@ -80,6 +90,8 @@ def summarize_record(record: RunRecord, cells: Sequence[CellResult], *, bug: str
         notes=record.notes,
         must_catch=record.must_catch,
         bug=bug,
+        broke=record.broke,
+        whole=record.whole,
     )
 
 
@@ -103,6 +115,51 @@ def selection(cells: Sequence[CellResult]) -> str:
     return "candidates" if roles == {"candidate"} else "mixed"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One planted mistake and what became of it. ``expected`` must be broken in each of ``cells`` and was in ``caught``
+    of them; ``codes`` are the anomaly codes seen then; ``cell`` is one of them, a missed one if there is any.
+    """
+
+    strategy: str
+    mistake: str
+    scenario: str
+    expected: tuple[str, ...]
+    codes: tuple[str, ...]
+    cells: int
+    caught: int
+    cell: CellResult
+
+
+def trials(cells: Sequence[CellResult]) -> tuple[Trial, ...]:
+    """How the judge itself was tested in this run: every planted mistake, by scenario and name."""
+    keys = sorted({(cell.scenario, cell.strategy) for cell in cells if cell.planted})
+    return tuple(_trial([c for c in cells if c.planted and (c.scenario, c.strategy) == key]) for key in keys)
+
+
+def _trial(cells: Sequence[CellResult]) -> Trial:
+    first = min(cells, key=lambda cell: (cell.as_it_should_be, cell.id))
+    expected = {guarantee for cell in cells for guarantee in cell.expected}
+    codes = {code for cell in cells for found in cell.findings if found.guarantee in expected for code in found.codes}
+    return Trial(
+        strategy=first.strategy,
+        mistake=first.mistake,
+        scenario=first.scenario,
+        expected=tuple(sorted(expected)),
+        codes=tuple(sorted(codes)),
+        cells=len(cells),
+        caught=sum(cell.as_it_should_be for cell in cells),
+        cell=first,
+    )
+
+
+def tested(cells: Sequence[CellResult]) -> str:
+    """``11 of 11 planted mistakes caught``; empty if none was planted."""
+    found = trials(cells)
+    caught = sum(trial.caught == trial.cells for trial in found)
+    return f"{caught} of {_count(len(found), 'planted mistake')} caught" if found else ""
+
+
 # -- the exit status ----------------------------------------------------------------------------------------------
 
 
@@ -124,6 +181,8 @@ class Outcome:
         interrupted: int | None = None,
         require_all: bool = False,
         bug: str | None = None,
+        broke: str = "",
+        whole: bool = False,
     ) -> Outcome:
         """Several at once: our own bug, then the interruption, then components, broken guarantees, nothing proved.
 
@@ -131,11 +190,13 @@ class Outcome:
         worse; the reason still names what was found.
         """
         found = [
-            *_own_bug(cells, planned, interrupted, bug),
+            *_own_bug(cells, planned, bug, ended_early=interrupted is not None or bool(broke)),
             *_interruption(cells, planned, interrupted),
+            *_broke(cells, planned, broke),
             *_components(cells, require_all),
             *_broken(cells),
             *_unproved(cells),
+            *(_unmet(cells) if whole and len(cells) >= planned else []),
         ]
         if not found and not cells:
             found = [(NOTHING, "nothing was selected")]
@@ -144,14 +205,15 @@ class Outcome:
         return cls(found[0][0], "; also: ".join(words for _, words in found), tuple(found), planned)
 
 
-def _own_bug(
-    cells: Sequence[CellResult], planned: int, interrupted: int | None, bug: str | None
-) -> list[tuple[int, str]]:
+def _own_bug(cells: Sequence[CellResult], planned: int, bug: str | None, *, ended_early: bool) -> list[tuple[int, str]]:
     missing = planned - len(cells)
     if bug is not None:
         return [(BUG, f"Poolproof itself failed: {bug}")]
-    if missing > 0 and interrupted is None:
+    if missing > 0 and not ended_early:
         return [(BUG, f"Poolproof itself failed: {_count(missing, 'planned cell')} left no result")]
+    failed = [cell for cell in cells if is_own_bug(cell)]
+    if failed:
+        return [(BUG, f"Poolproof itself failed in {_count(len(failed), 'cell')} ({failed[0].reason.rstrip('.')})")]
     return []
 
 
@@ -165,8 +227,14 @@ def _interruption(cells: Sequence[CellResult], planned: int, interrupted: int | 
     return [(128 + interrupted, f"interrupted by {name} after {len(cells)} of {_count(planned, 'cell')}")]
 
 
+def _broke(cells: Sequence[CellResult], planned: int, broke: str) -> list[tuple[int, str]]:
+    if not broke:
+        return []
+    return [(COMPONENT, f"ended early after {len(cells)} of {_count(planned, 'cell')}: {broke.rstrip('.')}")]
+
+
 def _components(cells: Sequence[CellResult], require_all: bool) -> list[tuple[int, str]]:
-    errors = [cell for cell in cells if cell.verdict is Verdict.ERROR]
+    errors = [cell for cell in cells if cell.verdict is Verdict.ERROR and not is_own_bug(cell)]
     skips = sum(cell.verdict is Verdict.SKIP for cell in cells)
     found = []
     if errors:
@@ -182,7 +250,8 @@ def _broken(cells: Sequence[CellResult]) -> list[tuple[int, str]]:
     alone = selection(cells) == "controls"
     if alone and _missed(cells):
         return []
-    bad = [c for c in cells if (alone or c.role != "control") and c.verdict in (Verdict.FAIL, Verdict.SLOW)]
+    shown = [c for c in cells if c.role != "control" or (alone and not c.planted)]
+    bad = [c for c in shown if c.verdict in (Verdict.FAIL, Verdict.SLOW)]
     if not bad:
         return []
     names = sorted({cell.strategy for cell in bad})
@@ -194,17 +263,26 @@ def _unproved(cells: Sequence[CellResult]) -> list[tuple[int, str]]:
     found = []
     missed = _missed(cells)
     if missed:
-        text = f"{_count(len(missed), 'control cell')} not caught, so this run proves nothing ({missed[0]})"
-        found.append((UNPROVED, text))
+        count = _count(len(missed), "control cell")
+        found.append((UNPROVED, f"{count} not caught, so this run proves nothing ({missed[0]}; {Vacuity.V12})"))
     candidates = [cell for cell in cells if cell.role != "control"]
     invalid = sum(cell.verdict is Verdict.INVALID for cell in candidates)
     if invalid:
         found.append((UNPROVED, f"{_count(invalid, 'cell')} proved nothing (INVALID)"))
     if candidates and all(cell.verdict is Verdict.SKIP for cell in candidates):
         found.append((UNPROVED, f"all {_count(len(candidates), 'cell')} of candidates skipped"))
-    if selection(cells) == "controls" and not missed and not _broken(cells):
+    only_trials = all(cell.planted for cell in cells)
+    if selection(cells) == "controls" and not only_trials and not missed and not _broken(cells):
         found.append((UNPROVED, "controls alone, and none of them broke anything"))
     return found
+
+
+def _unmet(cells: Sequence[CellResult]) -> list[tuple[int, str]]:
+    """What the size of the run promises to meet, and no cell met."""
+    found = holes(coverage(cells))
+    if not found:
+        return []
+    return [(UNPROVED, f"the run left {_count(len(found), 'hole')} in what it promises to meet ({_short(found)})")]
 
 
 def _missed(cells: Sequence[CellResult]) -> list[str]:
@@ -218,6 +296,8 @@ def _missed(cells: Sequence[CellResult]) -> list[str]:
 
 def _kept(cells: Sequence[CellResult]) -> str:
     candidates = [cell for cell in cells if cell.role != "control"]
+    if not candidates:
+        return f"the judge was tested: {tested(cells)}"
     passed = sum(cell.verdict is Verdict.PASS for cell in candidates)
     skipped = len(candidates) - passed
     text = f"every guarantee kept in {_count(passed, 'cell')}"
@@ -325,18 +405,35 @@ def _undecided(cells: Sequence[CellResult]) -> list[str]:
 
 
 def _controls(cells: Sequence[CellResult]) -> list[str]:
-    due = sum(bool(cell.expected) for cell in cells)
+    due = sum(bool(cell.expected) and not cell.planted for cell in cells)
+    judge = [f"The judge was tested: {tested(cells)}"] if tested(cells) else []
+    judge = [*_incidents(cells), *judge]
     if due:
-        return [f"The controls were caught wherever they had to be ({_count(due, 'cell')})"]
-    return ["No control had to be caught in this selection, so nothing shows that it could have found a fault"]
+        return [f"The controls were caught wherever they had to be ({_count(due, 'cell')})", *judge]
+    return judge or ["No control had to be caught in this selection, so nothing shows that it could have found a fault"]
+
+
+def _incidents(cells: Sequence[CellResult]) -> list[str]:
+    """How many reports showed again what their users saw; a scenario is one of them if its red arm is here."""
+    red = [cell for cell in cells if SYMPTOM in cell.expected]
+    scenarios = {cell.scenario for cell in red}
+    missed = {cell.scenario for cell in red if SYMPTOM not in cell.caught}
+    if not scenarios:
+        return []
+    return [f"{len(scenarios - missed)} of {_count(len(scenarios), 'reported incident')} showed the symptom again"]
 
 
 def _controls_alone(cells: Sequence[CellResult]) -> list[str]:
+    judge = [f"The judge was tested: {tested(cells)}"] if tested(cells) else []
+    cells = [cell for cell in cells if not cell.planted]
     broken = [cell for cell in cells if cell.verdict in (Verdict.FAIL, Verdict.SLOW)]
+    if judge and not cells:
+        return judge
     if not broken:
         return ["Controls alone, and none of them broke anything: this run proves nothing"]
     names = ", ".join(f"`{name}`" for name in sorted({cell.strategy for cell in broken}))
-    return [f"Controls alone, and caught: {names} broke a guarantee in {len(broken)} of {_count(len(cells), 'cell')}"]
+    broke = f"{names} broke a guarantee in {len(broken)} of {_count(len(cells), 'cell')}"
+    return [f"Controls alone, and caught: {broke}", *judge]
 
 
 # -- numbers and words --------------------------------------------------------------------------------------------

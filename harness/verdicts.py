@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import os
+import resource
+import signal
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
 
 from harness.core.cell import CellSpec
+from harness.core.errors import UsageError
 from harness.core.facts import Facts
 from harness.core.fault import FaultPlan, plan_from_json, plan_to_json
 from harness.core.history import History
 from harness.core.record import CellResult
 from harness.core.scenario import Scenario
-from harness.core.verdict import Verdict
-from harness.judge import judge
-from harness.registry import Registry, default_registry, role_of
-from harness.store import CellFolder, open_cell
+from harness.core.verdict import Json, Verdict
+from harness.environments.processes import die_with
+from harness.judge import OWN_BUG, judge, result_from_json, result_to_json, with_symptom
+from harness.registry import Registry, default_registry, mistake_of, role_of
+from harness.store import CellFolder, open_cell, read_json
+
+#: Judging one cell takes under a second. Beyond these bounds (bytes: memory besides what the process has already) it is
+#: given up, because a history that is out of all proportion must not take the machine down with it.
+JUDGE_LIMIT_S = 120.0
+JUDGE_LIMIT_BYTES = 3 << 30
+_POLL_S = 0.01
 
 
 def plan_of(spec: CellSpec, scenario: Scenario, registry: Registry) -> FaultPlan:
@@ -33,6 +52,141 @@ def judge_folder(
     if death and result.verdict is not Verdict.FAIL:
         return dataclasses.replace(result, verdict=Verdict.ERROR, reason=death)
     return result
+
+
+def judge_apart(
+    folder: CellFolder,
+    *,
+    wall_s: float = 0.0,
+    death: str = "",
+    registry: Registry | None = None,
+    limit_s: float = JUDGE_LIMIT_S,
+    limit_bytes: int = JUDGE_LIMIT_BYTES,
+) -> CellResult:
+    """:func:`judge_folder` in a forked process that may take so much time and memory: INVALID beyond that, never PASS.
+
+    Call it from the main thread. Raises UsageError as ``judge_folder`` does.
+    """
+    registry = registry or default_registry()
+    answer = os.memfd_create("poolproof-verdict")
+    parent = os.getpid()
+    try:
+        with _quiet_fork():
+            pid = os.fork()
+        if pid == 0:
+            _judge_and_exit(parent, answer, limit_bytes, folder, wall_s, death, registry)
+        how = _wait(pid, limit_s)
+        os.lseek(answer, 0, os.SEEK_SET)
+        with os.fdopen(os.dup(answer), encoding="utf-8") as file:
+            text = file.read()
+    finally:
+        os.close(answer)
+    if how:
+        return _unjudged(folder, how, wall_s, death, registry)
+    said: dict[str, Json] = json.loads(text)
+    if "usage" in said:
+        raise UsageError(str(said["usage"]))
+    if "bug" in said:
+        return _without_findings(folder, Verdict.ERROR, str(said["bug"]), wall_s, registry)
+    if "result" not in said:
+        return _unjudged(folder, str(said["why"]), wall_s, death, registry)
+    found = said["result"]
+    assert isinstance(found, dict)
+    return result_from_json(found)
+
+
+def settle(folder: CellFolder, *, wall_s: float, death: str = "", registry: Registry | None = None) -> CellResult:
+    """:func:`judge_apart` for a cell that just ended: records that cannot be read make it INVALID, or ERROR if it
+    died.
+    """
+    try:
+        return judge_apart(folder, wall_s=wall_s, death=death, registry=registry)
+    except UsageError as error:
+        return _unjudged(folder, str(error), wall_s, death, registry or default_registry())
+
+
+@contextlib.contextmanager
+def _quiet_fork() -> Iterator[None]:
+    """Python 3.12 warns of a fork beside other threads: the child here only computes, and is killed if it stalls."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def _wait(pid: int, limit_s: float) -> str:
+    """Wait for the judge within its limit; how it failed, in words, or nothing."""
+    stop_s = time.monotonic() + limit_s
+    try:
+        while True:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+                how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+                return "" if code == 0 else f"the judge ended with {how}"
+            if time.monotonic() > stop_s:
+                _kill(pid)
+                return f"the judge had not ended after {limit_s:g} s"
+            time.sleep(_POLL_S)
+    except BaseException:
+        _kill(pid)
+        raise
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _judge_and_exit(
+    parent: int, answer: int, limit_bytes: int, folder: CellFolder, wall_s: float, death: str, registry: Registry
+) -> NoReturn:
+    """The forked judge: its answer goes into ``answer`` as JSON, and it never returns."""
+    status = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        die_with(parent, signal.SIGKILL)
+        _take_no_more_than(limit_bytes)
+        said: dict[str, Json]
+        try:
+            said = {"result": result_to_json(judge_folder(folder, wall_s=wall_s, death=death, registry=registry))}
+        except MemoryError:
+            said = {"why": f"the judge needs more than {limit_bytes >> 20:,} MiB"}
+        except UsageError as error:
+            said = {"usage": str(error)}
+        except Exception as error:  # noqa: BLE001 - the other cells are to be judged all the same
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            said = {"bug": f"{OWN_BUG}: judging raised {type(error).__name__}: {error} ({place})"}
+        with os.fdopen(answer, "w", encoding="utf-8", closefd=False) as file:
+            json.dump(said, file)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _take_no_more_than(limit_bytes: int) -> None:
+    """Bound this process's memory: what it has mapped already, and ``limit_bytes``."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = mapped + limit_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _unjudged(folder: CellFolder, how: str, wall_s: float, death: str, registry: Registry) -> CellResult:
+    """What is said of a cell on which the judge gave up: its records stay, and can be judged elsewhere."""
+    size = folder.history.stat().st_size if folder.history.exists() else 0
+    words = f"could not be judged: {how}; its history has {size:,} bytes"
+    reason = f"{death}; and it {words}" if death else words
+    return _without_findings(folder, Verdict.ERROR if death else Verdict.INVALID, reason, wall_s, registry)
+
+
+def _without_findings(
+    folder: CellFolder, verdict: Verdict, reason: str, wall_s: float, registry: Registry
+) -> CellResult:
+    spec = CellSpec.from_json(read_json(folder.path / "cell.json"))
+    result = _judged(spec, History(), Facts(complete=False), folder, wall_s, registry)
+    return dataclasses.replace(result, verdict=verdict, reason=reason, findings=())
 
 
 def unrun(folder: CellFolder, verdict: Verdict, reason: str, *, registry: Registry | None = None) -> CellResult:
@@ -61,4 +215,6 @@ def _judged(
         folder=f"cells/{folder.path.name}",
         checkers=registry.checkers,
     )
-    return dataclasses.replace(result, plan=tuple(plan_to_json(plan)))
+    if scenario.incident is not None:
+        result = with_symptom(result, history, scenario.incident)
+    return dataclasses.replace(result, plan=tuple(plan_to_json(plan)), mistake=mistake_of(strategy))

@@ -37,6 +37,7 @@ STEADY = Scenario(
     why="The baseline: a strategy that breaks a guarantee without any fault needs no chaos to be rejected.",
     question=1,
     load=LOAD,
+    baseline=True,
     quick=True,
 )
 

@@ -109,7 +109,7 @@ def test_the_commands_of_the_readme_exist() -> None:
     from harness.cli.app import app
 
     text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "CONTRIBUTING.md"))
-    commands = {a or b for a, b in re.findall(r"^poolproof (\w+)|`poolproof (\w+)", text, re.MULTILINE)}
+    commands = {a or b for a, b in re.findall(r"^poolproof ([\w-]+)|`poolproof ([\w-]+)", text, re.MULTILINE)}
     options = set(re.findall(r"poolproof run.*?(--[a-z-]+)", text))
     known = {option for parameter in app.commands["run"].params for option in parameter.opts}
     assert commands == set(app.commands)

@@ -36,8 +36,8 @@ SCENARIO = """
 from harness import Scenario
 from harness.workloads.closed_loop import ClosedLoop
 
-CALM = Scenario(name="mine/calm", title="Calm", why="To see.", question=1, load=ClosedLoop())
-STORM = Scenario(name="mine/storm", title="Storm", why="To see.", question=1, load=ClosedLoop())
+CALM = Scenario(name="mine/calm", title="Calm", why="To see.", question=1, load=ClosedLoop(), baseline=True)
+STORM = Scenario(name="mine/storm", title="Storm", why="To see.", question=1, load=ClosedLoop(), baseline=True)
 """
 
 POOL = """

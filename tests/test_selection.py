@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.core.cell import DEFAULT_AGENTS, DURABILITIES
 from harness.core.errors import UsageError
-from harness.registry import CONTROL, default_registry, role_of
+from harness.core.scenario import Scenario
+from harness.registry import CONTROL, default_registry, is_planted, role_of
 from harness.selection import Selection, Size, Wish, ci_requires_all, select
 
 POOL = """
@@ -25,33 +27,39 @@ def chosen(wish: Wish, *, sentinels: bool = True) -> Selection:
     return select(default_registry(), wish, sentinels=sentinels)
 
 
+def usual(wanted: Callable[[Scenario], bool]) -> set[tuple[str, str]]:
+    """Scenario and strategy of what runs when nobody names anything, for the scenarios that are ``wanted``."""
+    registry = default_registry()
+    compared = [name for name, strategy in registry.strategies.items() if not is_planted(strategy)]
+    scenarios = [s for s in registry.scenarios.values() if wanted(s) and not s.on_request]
+    return {(scenario.name, name) for scenario in scenarios for name in scenario.strategies or compared}
+
+
 class TestSizes:
     """Quick, default, full."""
 
     def test_default_is_every_scenario_under_every_strategy_once(self) -> None:
-        registry = default_registry()
         cells = chosen(Wish()).cells
-        expected = {(a, b) for a in registry.scenarios for b in registry.strategies}
+        expected = usual(lambda scenario: not scenario.full_only)
         assert {(cell.scenario, cell.strategy) for cell in cells} == expected
         assert len(cells) == len(expected)
         assert {cell.durability for cell in cells} == {"async"}
 
     def test_quick_is_the_marked_scenarios_under_every_strategy(self) -> None:
-        registry = default_registry()
         cells = chosen(Wish(size=Size.QUICK)).cells
-        assert {cell.scenario for cell in cells} == {n for n, s in registry.scenarios.items() if s.quick}
-        assert {cell.strategy for cell in cells} == set(registry.strategies)
+        assert {(cell.scenario, cell.strategy) for cell in cells} == usual(lambda scenario: scenario.quick)
 
     def test_full_is_every_durability_three_times(self) -> None:
         cells = chosen(Wish(size=Size.FULL)).cells
-        assert len(cells) == 9 * len(chosen(Wish()).cells)
+        assert len(cells) == 9 * len(usual(lambda _: True))
         assert {cell.durability for cell in cells} == set(DURABILITIES)
         assert {cell.seed for cell in cells} == {0, 1, 2}
 
     def test_a_size_and_names_narrow_each_other(self) -> None:
         assert chosen(Wish(scenarios=["network/latency"], size=Size.QUICK)).cells == ()
         quick = chosen(Wish(scenarios=["network"], size=Size.QUICK)).cells
-        assert quick == chosen(Wish(size=Size.QUICK)).cells
+        every = chosen(Wish(size=Size.QUICK)).cells
+        assert quick == tuple(cell for cell in every if cell.scenario.startswith("network/"))
 
     def test_ids_are_unique_and_the_same_every_time(self) -> None:
         ids = [cell.id for cell in chosen(Wish(size=Size.FULL)).cells]
@@ -68,7 +76,9 @@ class TestOptions:
 
     def test_a_name_given_twice_counts_once(self) -> None:
         wish = Wish(scenarios=["network/steady", "network"], strategies=["naive_recreate", "naive_recreate"])
-        assert len(chosen(wish).cells) == len(default_registry().scenarios)
+        network = [name for name in default_registry().scenarios if name.startswith("network/")]
+        assert [cell.scenario for cell in chosen(wish).cells].count("network/steady") == 1
+        assert len(chosen(wish).cells) == len(network)
 
     def test_agents_run_together_in_one_cell(self) -> None:
         wish = Wish(
@@ -142,6 +152,67 @@ class TestSentinels:
         assert {(scenario, control) for scenario, control, _ in must} == {
             ("network/recreate_no_fault", "naive_recreate")
         }
+
+
+class TestTheJudgesTest:
+    """Planted mistakes run wherever nobody narrowed the selection, and nowhere else unless they are named."""
+
+    @pytest.mark.parametrize("size", list(Size))
+    def test_every_unnarrowed_run_of_any_size_holds_every_planted_mistake_and_what_must_catch_it(
+        self, size: Size
+    ) -> None:
+        planted = {name for name, strategy in default_registry().strategies.items() if is_planted(strategy)}
+        selection = chosen(Wish(size=size))
+        assert {control for scenario, control, _ in selection.must_catch if scenario.startswith("trust/")} == planted
+        assert {cell.strategy for cell in selection.cells} >= planted
+
+    @pytest.mark.parametrize(
+        "wish",
+        [
+            Wish(strategies=["per_agent_pool"]),
+            Wish(scenarios=["network"]),
+            Wish(scenarios=["network"], strategies=["per_agent_pool"], agents=["SupervisorAgent"]),
+        ],
+    )
+    def test_a_narrowed_run_leaves_them_out(self, wish: Wish) -> None:
+        names = {cell.strategy for cell in chosen(wish, sentinels=False).cells}
+        assert not any(is_planted(default_registry().strategies[name]) for name in names)
+        assert not any(cell.scenario.startswith("trust/") for cell in chosen(wish, sentinels=False).cells)
+
+    def test_the_users_agents_are_not_what_they_are_tested_with(self) -> None:
+        cells = chosen(Wish(agents=["SupervisorAgent"])).cells
+        assert {cell.agents for cell in cells if cell.scenario.startswith("trust/")} == {DEFAULT_AGENTS}
+        assert {cell.agents for cell in cells if cell.scenario.startswith("network/")} == {("SupervisorAgent",)}
+
+    def test_who_names_both_gets_both(self) -> None:
+        wish = Wish(scenarios=["trust/calm"], strategies=["per_agent_pool"], agents=["SupervisorAgent"])
+        (cell,) = chosen(wish, sentinels=False).cells
+        assert (cell.scenario, cell.strategy, cell.agents) == ("trust/calm", "per_agent_pool", ("SupervisorAgent",))
+
+    def test_a_file_that_was_not_named_keeps_to_its_own_strategies(self) -> None:
+        scenarios = ["trust/calm", "trust/two_writers", "canary/impossible", "network/steady"]
+        wish = Wish(scenarios=scenarios, strategies=["per_agent_pool", "two_writers"], picked=False)
+        assert [(cell.scenario, cell.strategy) for cell in chosen(wish, sentinels=False).cells] == [
+            ("trust/two_writers", "two_writers"),
+            ("network/steady", "per_agent_pool"),
+            ("network/steady", "two_writers"),
+        ]
+
+    @pytest.mark.parametrize("size", list(Size))
+    def test_the_canary_sings_only_when_it_is_asked(self, size: Size) -> None:
+        assert not any(cell.scenario.startswith("canary/") for cell in chosen(Wish(size=size)).cells)
+        for name in ("canary", "canary/impossible"):
+            wish = Wish(scenarios=[name], size=Size.QUICK)
+            assert [cell.scenario for cell in chosen(wish, sentinels=False).cells] == ["canary/impossible"]
+
+    def test_each_scenario_runs_with_just_what_it_must_catch(self) -> None:
+        registry = default_registry()
+        planted = {name for name, strategy in registry.strategies.items() if is_planted(strategy)}
+        scenarios = [s for name, s in registry.scenarios.items() if name.startswith("trust/")]
+        assert [name for s in scenarios for name in s.strategies] == [
+            name for s in scenarios for name, _ in s.must_catch
+        ]
+        assert sorted(name for s in scenarios for name in s.strategies) == sorted(planted)
 
 
 def test_must_catch_holds_the_pairs_of_the_selected_cells_only() -> None:

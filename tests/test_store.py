@@ -246,6 +246,9 @@ def test_a_full_disk_is_a_component_error_and_leaves_whole_rows(tmp_path: Path) 
         def truncate(self, size: int) -> int:
             return real.truncate(size)
 
+        def seek(self, size: int) -> int:
+            return real.seek(size)
+
     writer._file = Full()  # type: ignore[assignment]
     with pytest.raises(ComponentError, match="No space left"):
         writer.append(OpType.INFO, "stats", "g", {"n": 1}, time_s=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import signal
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import pytest
 
 from harness.core.record import CellResult, RunSummary
 from harness.core.verdict import Finding, Guarantee, Json, Verdict
+from harness.judge import OWN_BUG
 from harness.store import RunRecord
 from harness.summary import standings, summarize, summarize_record
 
@@ -297,3 +299,17 @@ def test_the_order_in_which_cells_finish_changes_nothing() -> None:
     cells = [measured("b"), measured("a"), measured("c", Verdict.FAIL), control()]
     results = {repr(run(list(order))) for order in itertools.permutations(cells)}
     assert len(results) == 1
+
+
+def test_a_run_that_a_component_ended_early_is_exit_4_and_says_so() -> None:
+    summary = summarize(
+        [cell("kept")], planned=3, scenarios=(), started="2026-11-21T12:00:00Z", wall_s=1.0, broke="no room"
+    )
+    assert summary.exit == 4
+    assert summary.exit_reason.startswith("ended early after 1 of 3 cells: no room")
+
+
+def test_a_cell_that_our_own_code_failed_in_is_exit_70() -> None:
+    summary = run([cell("kept"), dataclasses.replace(cell("error", Verdict.ERROR), reason=f"{OWN_BUG}: KeyError")])
+    assert summary.exit == 70
+    assert "KeyError" in summary.exit_reason

@@ -25,6 +25,7 @@ MAY_PRINT = (
     "harness/progress.py",
     "harness/slot_process.py",
     "harness/bench.py",
+    "harness/bench_judge.py",
 )
 #: What belongs on the loop's clock: see ``core/environment.py``.
 NO_WALL_CLOCK = ("harness/pools/", "agents_under_test/", "harness/checkers/", "harness/workloads/", "harness/core/")

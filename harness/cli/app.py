@@ -11,7 +11,9 @@ import click
 
 from harness import __version__
 from harness.cli.ending import Ending
+from harness.cli.targets import remote_option, target_options
 from harness.core.cell import DURABILITIES
+from harness.core.redaction import redacted
 
 ENVIRONMENTS = ("auto", "local", "containers")
 
@@ -47,6 +49,7 @@ def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Cells side by side; default: measured.")
 @click.option("--require-all", is_flag=True, help="A missing component is exit 4, not SKIP. On when CI is set.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Default: a new folder under reports/.")
+@target_options
 @_json_option
 def run(
     scenarios: tuple[str, ...],
@@ -61,6 +64,9 @@ def run(
     jobs: int | None,
     require_all: bool,
     out: Path | None,
+    target_dsn: str | None,
+    owned: str | None,
+    remote: tuple[str, ...],
     as_json: bool,
 ) -> Ending:
     """Run scenarios against strategies, judge every guarantee, and report.
@@ -68,10 +74,13 @@ def run(
     SCENARIO is a name (network/reset_mid_turn), a family (network), or path/to/file.py[:NAME]; default: all.
     """
     from harness.cli.running import run_cells
+    from harness.cli.targets import target_of
+    from harness.environments.target_dsn import TARGET
     from harness.selection import Size, Wish, ci_requires_all
 
     if quick and full:
         raise click.UsageError("--quick and --full exclude each other")
+    target = target_of(target_dsn, owned, remote, environment)
     wish = Wish(
         scenarios=scenarios,
         strategies=strategies,
@@ -80,10 +89,10 @@ def run(
         seed=seed,
         repeat=repeat,
         size=Size.QUICK if quick else Size.FULL if full else Size.DEFAULT,
-        environment=environment,
+        environment=environment if target is None else TARGET,
     )
     required = require_all or ci_requires_all()
-    return run_cells(wish, command=_command(), out=out, jobs=jobs, require_all=required, as_json=as_json)
+    return run_cells(wish, command=_command(), out=out, jobs=jobs, require_all=required, as_json=as_json, target=target)
 
 
 @app.command("list")
@@ -117,15 +126,40 @@ def report(run_name: str) -> Ending:
 @app.command()
 @click.argument("cell", metavar="CELL")
 @click.option("--times", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="N")
-def replay(cell: str, times: int) -> Ending:
+@target_options
+def replay(cell: str, times: int, target_dsn: str | None, owned: str | None, remote: tuple[str, ...]) -> Ending:
     """Run a cell again with the same plan and seed, and say how often it ended the same way.
 
     CELL is a cell's folder, or its id in any run under reports/ (the newest that has it).
     """
     from harness.cli.replaying import replay_cell
+    from harness.cli.targets import target_of
     from harness.selection import ci_requires_all
 
-    return replay_cell(cell, times=times, command=_command(), require_all=ci_requires_all())
+    target = target_of(target_dsn, owned, remote)
+    return replay_cell(cell, times=times, command=_command(), require_all=ci_requires_all(), target=target)
+
+
+@app.command()
+@click.argument("incident", metavar="INCIDENT")
+def reproduce(incident: str) -> Ending:
+    """Print an incident as a script that stands alone, fit to be attached to an upstream issue.
+
+    INCIDENT is its scenario (incidents/i_01_pool_recreated) or its number (I-1).
+    """
+    from harness.cli.reproducing import reproduce as show
+
+    return show(incident)
+
+
+@app.command("init-target")
+@click.argument("dsn", metavar="DSN|@FILE")
+@remote_option
+def init_target(dsn: str, remote: tuple[str, ...]) -> Ending:
+    """Mark an empty database of yours, named chaos_..., as one that --target-dsn may use."""
+    from harness.cli.targets import init
+
+    return init(dsn, remote)
 
 
 @app.command()
@@ -139,4 +173,4 @@ def doctor(as_json: bool) -> Ending:
 
 def _command() -> str:
     """The command as the user typed it; ``main`` hands the arguments over as the context's object."""
-    return shlex.join(["poolproof", *click.get_current_context().obj])
+    return redacted(shlex.join(["poolproof", *click.get_current_context().obj]))

@@ -6,6 +6,7 @@ sentence and the path of a file to send in.
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import re
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 
 import click
 
+from harness.cli.secret_arguments import hide_secrets
 from harness.core.errors import ComponentError, MissingComponent, UsageError
+from harness.core.redaction import RedactedStream, redacted
 
 KEPT, BROKEN, USAGE, UNPROVED, COMPONENT, NOTHING, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
 
@@ -39,9 +42,19 @@ class Ending:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status and never raises."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)
+    try:
+        return _main(args, blot=argv is None)
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _main(args: list[str], *, blot: bool) -> int:
     from harness.cli.app import app
 
-    args = list(sys.argv[1:] if argv is None else argv)
+    hide_secrets(args, blot=blot)
     ending = _ended(lambda: app.main(args, prog_name="poolproof", standalone_mode=False, obj=args), args)
     try:
         if ending.line:
@@ -61,7 +74,7 @@ def _ended(command: Callable[[], object], args: Sequence[str]) -> Ending:
         error.show()
         return Ending(USAGE, "no command given", line)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return Ending(USAGE, "usage: see the message above", line)
     except UsageError as error:
         _complain(error)
@@ -83,6 +96,13 @@ def _ended(command: Callable[[], object], args: Sequence[str]) -> Ending:
         return Ending(BUG, "a bug of poolproof's own", line)
 
 
+def _show(error: click.ClickException) -> None:
+    """click's own words, without the password of a misspelt option."""
+    said = io.StringIO()
+    error.show(file=said)
+    click.echo(_hidden(said.getvalue()), err=True, nl=False)
+
+
 def _complain(error: Exception) -> None:
     click.echo(f"error: {_hidden(_one_line(error, with_type=False))}", err=True)
 
@@ -95,7 +115,7 @@ def _one_line(error: Exception, *, with_type: bool = True) -> str:
 def _hidden(text: str) -> str:
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
-    return text
+    return redacted(text)
 
 
 def _bug_file(args: Sequence[str]) -> str:

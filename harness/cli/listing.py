@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from harness.cli.ending import Ending
+from harness.core.incident import Incident
 from harness.core.verdict import Json
-from harness.registry import AGENTS, Registry, default_registry, role_of
+from harness.registry import Registry, default_registry, is_planted, is_reported, role_of, summary_of
 
 
 def show(what: str, *, as_json: bool) -> Ending:
@@ -31,22 +30,32 @@ def _scenarios(registry: Registry) -> list[dict[str, Json]]:
         {
             "name": scenario.name,
             "title": scenario.title,
+            "heading": scenario.heading,
             "why": scenario.why,
             "question": scenario.question,
             "quick": scenario.quick,
             "scheduled_s": scenario.scheduled_s,
             "must_catch": [[control, str(guarantee)] for control, guarantee in scenario.must_catch],
             "needs": _texts(scenario.needs),
+            "incident": _incident(scenario.incident),
         }
         for scenario in registry.scenarios.values()
     ]
+
+
+def _incident(incident: Incident | None) -> dict[str, Json] | None:
+    return None if incident is None else {"source": incident.source, **_plain(dataclasses.asdict(incident))}
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Json]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
 
 
 def _strategies(registry: Registry) -> list[dict[str, Json]]:
     return [
         {
             "name": name,
-            "role": role_of(strategy),
+            "role": "planted" if is_planted(strategy) else "incident" if is_reported(strategy) else role_of(strategy),
             "summary": summary_of(strategy),
             "needs": _texts(strategy.needs),
             "breaks": _texts(strategy.breaks),
@@ -75,20 +84,11 @@ def _faults(registry: Registry) -> list[dict[str, Json]]:
 
 _ROWS = {"scenarios": _scenarios, "strategies": _strategies, "agents": _agents, "faults": _faults}
 _COLUMNS = {
-    "scenarios": ("name", "title"),
+    "scenarios": ("name", "heading"),
     "strategies": ("name", "role", "summary"),
     "agents": ("name", "summary"),
     "faults": ("kind", "summary"),
 }
-
-
-def summary_of(cls: type) -> str:
-    """The first sentence of what a class is for. Files that hold one thing each say so at their top."""
-    module = inspect.getmodule(cls)
-    own = module is not None and module.__name__.startswith(("harness.", AGENTS))
-    text = (module.__doc__ if own and module is not None else cls.__doc__) or cls.__doc__ or ""
-    paragraph = " ".join(inspect.cleandoc(text).split("\n\n", 1)[0].split())
-    return re.split(r"(?<=[.!?]) ", paragraph, maxsplit=1)[0]
 
 
 def _fields(fault: Any) -> dict[str, Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import click
 
 from harness.cli.ending import BROKEN, KEPT, NOTHING, Ending
 from harness.cli.running import as_text
+from harness.core.errors import UsageError
 from harness.core.record import CellResult
 from harness.core.verdict import Verdict
 from harness.registry import default_registry
 from harness.rendering import render_all
 from harness.store import CELLS, CellFolder, find_run, load_cells, read_record, read_result, write_whole
 from harness.summary import summarize_record
-from harness.verdicts import judge_folder
+from harness.verdicts import judge_apart
 
 #: Verdicts that come from how the cell's process ended: its records alone cannot give them again.
 _FROM_OUTSIDE = (Verdict.ERROR, Verdict.SKIP)
@@ -31,7 +33,10 @@ def verify_run(text: str) -> Ending:
             unjudged += 1
             click.echo(f"–  {folder.name}  was never judged: the run ended before")
             continue
-        differences = list(_differences(folder))
+        try:
+            differences = list(_differences(folder))
+        except UsageError as error:
+            differences = [f"cannot be judged: {error}"]
         differing += bool(differences)
         for difference in differences:
             click.echo(f"✗  {folder.name}  {difference}")
@@ -41,14 +46,14 @@ def verify_run(text: str) -> Ending:
     if not judged:
         return Ending(NOTHING, f"no judged cell in {run}")
     if differing:
-        return Ending(BROKEN, f"{differing} of {judged} cells are judged differently than stored")
+        return Ending(BROKEN, f"{differing} of {judged} cells are judged differently than stored, or cannot be")
     return Ending(KEPT, f"all {judged} stored verdicts follow from the records")
 
 
 def _differences(folder: Path) -> Iterator[str]:
     """What the records say and the stored verdict does not, in words."""
     stored = read_result(folder)
-    again = judge_folder(CellFolder(folder), wall_s=stored.wall_s, registry=default_registry())
+    again = judge_apart(CellFolder(folder), wall_s=stored.wall_s, registry=default_registry())
     if stored.verdict in _FROM_OUTSIDE and again.verdict is not Verdict.FAIL:
         return
     if stored.verdict is not again.verdict:
@@ -67,7 +72,10 @@ def _decisions(result: CellResult) -> dict[str, str]:
 def report_run(text: str) -> Ending:
     """Render every report again, from the stored verdicts; the exit status is the run's own."""
     run = find_run(text)
-    summary = summarize_record(read_record(run), load_cells(run))
+    record, cells = read_record(run), load_cells(run)
+    if not record.wall_s and len(cells) < record.planned:  # it was never written again, as at the end of a run
+        record = dataclasses.replace(record, broke="the run was killed, or still goes on")
+    summary = summarize_record(record, cells)
     for name, content in render_all(summary).items():
         write_whole(run / name, content)
     click.echo(as_text(summary, str(run / "report.html")), nl=False)

@@ -11,13 +11,22 @@ import click
 
 from harness.cli.ending import NOTHING, Ending
 from harness.core.record import RunSummary
+from harness.core.redaction import redacted
+from harness.environments.target_dsn import Target
 from harness.registry import default_registry
 from harness.selection import Wish, select
 from harness.store import LATEST, REPORTS
 
 
 def run_cells(
-    wish: Wish, *, command: str, out: Path | None, jobs: int | None, require_all: bool, as_json: bool
+    wish: Wish,
+    *,
+    command: str,
+    out: Path | None,
+    jobs: int | None,
+    require_all: bool,
+    as_json: bool,
+    target: Target | None = None,
 ) -> Ending:
     """Run what ``wish`` stands for. Nothing starts before every name and every plug-in has proved usable."""
     from harness.campaign import Plan, run_campaign
@@ -33,16 +42,27 @@ def run_cells(
         require_all=require_all,
         environment=wish.environment,
         must_catch=selection.must_catch,
-        notes=selection.notes,
+        whole=selection.whole,
+        notes=(*selection.notes, *notes_of(target)),
+        target=target,
     )
     summary = run_campaign(plan, note=note, live=is_live())
-    click.echo(_as_json(summary) if as_json else as_text(summary, report_of(out)), nl=False)
+    click.echo(redacted(_as_json(summary) if as_json else as_text(summary, report_of(out))), nl=False)
     return Ending(summary.exit, summary.exit_reason, line=False)
+
+
+def notes_of(target: Target | None) -> tuple[str, ...]:
+    """What the report says of a server of the user's own."""
+    if target is None:
+        return ()
+    place = f"{target.endpoint.host}:{target.endpoint.port}/{target.name}"
+    remote = f"; allowed beyond this machine: {', '.join(target.remote)}" if target.remote else ""
+    return (f"target      {place}, a server of the user's own{remote}; databases are named chaos_{target.run}_...",)
 
 
 def note(text: str) -> None:
     """Progress goes to stderr."""
-    click.echo(text, err=True)
+    click.echo(redacted(text), err=True)
 
 
 def is_live() -> bool:

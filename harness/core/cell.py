@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.core.errors import UsageError
+from harness.core.shape import build
 from harness.core.verdict import Json
 
 DURABILITIES = ("async", "sync", "exit")
+#: Seeds are below this; a cell has no more agents, and a plan no more windows, than these.
+SEED_LIMIT = 2**31
+AGENTS_LIMIT = 100
+WINDOWS_LIMIT = 1000
 
 #: The post's five agents, by the names that the registry knows them under.
 DEFAULT_AGENTS = (
@@ -42,6 +47,12 @@ class CellSpec:
     def __post_init__(self) -> None:
         if self.durability not in DURABILITIES:
             raise UsageError(f"durability is {self.durability!r}; allowed: {', '.join(DURABILITIES)}")
+        if not 0 <= self.seed < SEED_LIMIT:
+            raise UsageError(f"seed is {self.seed!r}; allowed: 0 to {SEED_LIMIT - 1}")
+        if not 0 < len(self.agents) <= AGENTS_LIMIT:
+            raise UsageError(f"agents has {len(self.agents)} entries; allowed: 1 to {AGENTS_LIMIT}")
+        if self.plan is not None and len(self.plan) > WINDOWS_LIMIT:
+            raise UsageError(f"plan has {len(self.plan)} windows; allowed: up to {WINDOWS_LIMIT}")
 
     def to_json(self) -> dict[str, Json]:
         """``cell.json``."""
@@ -58,27 +69,9 @@ class CellSpec:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Json]) -> CellSpec:
-        """The inverse of :meth:`to_json`; raises UsageError on anything else."""
-        try:
-            agents, plan, provenance, seed = (data[k] for k in ("agents", "plan", "provenance", "seed"))
-            if not isinstance(agents, list) or not isinstance(seed, int) or not isinstance(provenance, dict):
-                raise TypeError("agents, seed or provenance has a wrong type")
-            if plan is not None and not isinstance(plan, list):
-                raise TypeError("plan is neither null nor a list")
-            return cls(
-                id=str(data["id"]),
-                scenario=str(data["scenario"]),
-                strategy=str(data["strategy"]),
-                agents=tuple(str(name) for name in agents),
-                durability=str(data["durability"]),
-                seed=seed,
-                environment=str(data["environment"]),
-                plan=plan,
-                provenance=provenance,
-            )
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"cell.json: {type(error).__name__}: {error}") from error
+    def from_json(cls, data: Mapping[str, Json], where: str = "cell.json") -> CellSpec:
+        """The inverse of :meth:`to_json`; UsageError that begins with ``where`` on anything else."""
+        return build(cls, data, where)
 
 
 def cell_id(scenario: str, strategy: str, durability: str, seed: int, agents: tuple[str, ...] = DEFAULT_AGENTS) -> str:

@@ -18,6 +18,25 @@ class Capability(StrEnum):
     PGBOUNCER_SESSION = "pgbouncer_session"
     PGBOUNCER_TRANSACTION = "pgbouncer_transaction"
     POSTGRES_TLS = "postgres_tls"
+    SUPERUSER = "superuser"  # the admin endpoint is a superuser's: no limit holds it back
+    SERVER_PROCESS = "server_process"  # a Postgres of the cell's own, which may be stopped, killed and re-configured
+    SERVER_STANDBY = "server_standby"  # that Postgres with a streaming standby, and a switch before both
+    SMALL_DISK = "small_disk"  # that Postgres with its data on a small disk of its own
+    PROTOCOL = "protocol"  # a proxy behind Toxiproxy that understands Postgres's messages
+
+
+#: Each of these gives the cell a Postgres of its own (``Environment.server``), which goes with the cell.
+OWN_SERVER = frozenset(
+    {Capability.SERVER_PROCESS, Capability.SERVER_STANDBY, Capability.SMALL_DISK, Capability.POSTGRES_TLS}
+)
+
+
+class Shutdown(StrEnum):
+    """How a server ends."""
+
+    FAST = "fast"  # sessions are told and ended, then it stops cleanly
+    IMMEDIATE = "immediate"  # no clean stop: it recovers when it starts again
+    KILL = "kill"  # every process of it at once, as when its machine dies
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +118,93 @@ class Proxy(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """What is to happen to a connection at a moment of the protocol; see ``faults.at_moment`` for the values."""
+
+    name: str
+    moment: str
+    table: str
+    nth: int
+    times: int
+    action: str
+    stall_ms: int
+
+
+class Middle(Protocol):
+    """The proxy between this cell's Toxiproxy and its server that understands what passes.
+
+    All methods raise ComponentError when it does not do what it was told within their bound.
+    """
+
+    async def arm(self, strike: Strike) -> Mapping[str, Json]:
+        """From now on ``strike`` happens whenever its moment comes; two of one name are refused."""
+        ...
+
+    async def disarm(self, name: str) -> Mapping[str, Json]:
+        """No more of it, and nothing is held any longer; no error if it is not armed (healing is idempotent).
+
+        If it was: ``struck`` and ``seen``, how many moments it hit and met, and ``hits``, at most 200 of them:
+        ``connection`` (its number), ``client`` (the application_name), ``backend_pid``, ``message``, ``time_s``.
+        """
+        ...
+
+    async def armed(self) -> tuple[str, ...]:
+        """Names of the strikes that are armed now."""
+        ...
+
+
+class Server(Protocol):
+    """The cell's own Postgres as a process. Every wait is bounded, every change is read back.
+
+    What takes something away has its way back beside it; the ways back are idempotent. All methods raise
+    ComponentError when the server does not do what it was told.
+    """
+
+    async def stop(self, how: Shutdown) -> Mapping[str, Json]:
+        """End it; its port refuses connections from now on."""
+        ...
+
+    async def start_held(self) -> Mapping[str, Json]:
+        """Start it after a crash and keep it in recovery ("the database system is starting up") until ``start``."""
+        ...
+
+    async def start(self) -> None:
+        """Have it serve: start it if it does not run, end a recovery that is held."""
+        ...
+
+    async def pause(self, *, sessions_only: bool) -> Mapping[str, Json]:
+        """Stop all its processes, or just those that serve the agents, where they are (SIGSTOP)."""
+        ...
+
+    async def resume(self) -> None:
+        """Let what was paused go on."""
+        ...
+
+    async def set_parameter(self, name: str, value: str) -> Mapping[str, Json]:
+        """For every session but the superuser's, those that live as well (ALTER SYSTEM and a reload)."""
+        ...
+
+    async def reset_parameter(self, name: str) -> None: ...
+
+    async def promote(self) -> Mapping[str, Json]:
+        """Make the present server read-only, and the standby the primary once it has everything. For good.
+
+        From now on ``Environment.admin`` is the new one. Needs SERVER_STANDBY.
+        """
+        ...
+
+    async def reroute(self) -> Mapping[str, Json]:
+        """Send new connections to the promoted standby; those that stand stay where they are."""
+        ...
+
+    async def fill_disk(self) -> Mapping[str, Json]:
+        """Leave no room on the disk of the data folder. Needs SMALL_DISK."""
+        ...
+
+    async def free_disk(self) -> None: ...
+
+
 class Traffic(Protocol):
     """The runner's view of the cell's own load, for faults that must strike at a chosen state."""
 
@@ -156,6 +262,16 @@ class Environment(Protocol):
 
     @property
     def traffic(self) -> Traffic: ...
+
+    @property
+    def server(self) -> Server:
+        """The cell's own Postgres; MissingComponent where none of ``OWN_SERVER`` was asked for."""
+        ...
+
+    @property
+    def middle(self) -> Middle:
+        """The proxy that understands the protocol; MissingComponent where ``PROTOCOL`` was not asked for."""
+        ...
 
 
 Note = Callable[[str], None]

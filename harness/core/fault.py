@@ -30,6 +30,7 @@ class Effect(StrEnum):
     RENEWS = "renews"  # a backend from before the window is gone after it
     LINGERS = "lingers"  # the change read back at the heal counts sockets that stood half closed (lingering_sockets)
     RECREATES = "recreates"  # an ordered re-creation, with turns in flight and a waiter queued
+    STRIKES = "strikes"  # a message was hit while a saver call waited for it, which then failed or came delay_ms late
     CHECKS = "checks"  # health checks ran side by side
 
 
@@ -81,7 +82,10 @@ class Window:
             if not _is_number(value):
                 raise UsageError(f"window of {self.fault.kind!r}: {name} is {value!r}; allowed: a number of seconds")
             if not 0 <= value <= PLAN_LIMIT_S:
-                raise UsageError(f"window of {self.fault.kind!r}: {name} is {value!r}; allowed: 0 to {PLAN_LIMIT_S:g}")
+                late = f" ({value - PLAN_LIMIT_S:g} s after the end of the longest plan)" if value > 0 else ""
+                raise UsageError(
+                    f"window of {self.fault.kind!r}: {name} is {value!r}; allowed: 0 to {PLAN_LIMIT_S:g}{late}"
+                )
         if self.stop_s <= self.start_s:
             raise UsageError(
                 f"window of {self.fault.kind!r}: stop_s is {self.stop_s!r}; allowed: later than {self.start_s!r}"
@@ -165,12 +169,27 @@ def plan_from_json(data: Json, kinds: Mapping[str, type[Any]]) -> FaultPlan:
 
 
 def check_plan(plan: Sequence[Window]) -> None:
-    """Refuse two windows of the same fault (same JSON) that overlap: healing one would heal the other."""
+    """Refuse two windows that overlap where healing one would heal the other.
+
+    That is so for two of the same fault (same JSON), and for two whose optional property ``heals`` names the same
+    thing: a toxic, the proxy's port ...
+    """
     for first in range(len(plan)):
         for second in range(first + 1, len(plan)):
             a, b = plan[first], plan[second]
-            if fault_to_json(a.fault) == fault_to_json(b.fault) and a.start_s < b.stop_s and b.start_s < a.stop_s:
+            shared_s = min(a.stop_s, b.stop_s) - max(a.start_s, b.start_s)
+            if shared_s > 0 and (same := _healed_by_both(a.fault, b.fault)):
+                kinds = " and ".join(repr(kind) for kind in dict.fromkeys((a.fault.kind, b.fault.kind)))
                 raise UsageError(
-                    f"plan: windows {first} and {second} of {a.fault.kind!r} overlap "
-                    f"({a.start_s}..{a.stop_s} and {b.start_s}..{b.stop_s}); allowed: one after the other"
+                    f"plan: windows {first} and {second} of {kinds} overlap "
+                    f"({a.start_s}..{a.stop_s} and {b.start_s}..{b.stop_s}, so for {shared_s:g} s), and healing one "
+                    f"heals {same} of the other; allowed: one after the other"
                 )
+
+
+def _healed_by_both(a: Fault, b: Fault) -> str:
+    """What the healing of either would take from the other; empty if nothing."""
+    if fault_to_json(a) == fault_to_json(b):
+        return "the damage"
+    heals: str = getattr(a, "heals", "")
+    return heals if heals and heals == getattr(b, "heals", "") else ""

@@ -8,14 +8,15 @@ checks, saver calls, samples and phases are rows of the same history, on the sam
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from types import UnionType
 from typing import overload
 
 from harness.core.errors import UsageError
+from harness.core.shape import build, loads, shown
 from harness.core.verdict import Json
 
 SCHEMA = 1
@@ -64,19 +65,8 @@ class ErrorInfo:
 
     @classmethod
     def from_json(cls, data: dict[str, Json]) -> ErrorInfo:
-        """The inverse of :meth:`to_json`."""
-        links = data.get("links") or []
-        classes = data.get("classes") or []
-        assert isinstance(links, list)
-        assert isinstance(classes, list)
-        return cls(
-            type=str(data["type"]),
-            message=str(data["message"]),
-            classes=tuple(str(name) for name in classes),
-            links=tuple((str(link[0]), str(link[1]), str(link[2])) for link in links if isinstance(link, list)),
-            pool_closed=bool(data.get("pool_closed")),
-            declared=bool(data.get("declared")),
-        )
+        """The inverse of :meth:`to_json`; UsageError on anything else."""
+        return build(cls, data, "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +104,42 @@ class Op:
 
     @classmethod
     def from_json(cls, data: dict[str, Json]) -> Op:
-        """The inverse of :meth:`to_json`; raises KeyError, TypeError or ValueError on a row that is not one."""
-        value, call, error, index, time_s = (data.get(k) for k in ("value", "call", "error", "index", "time_s"))
-        if not isinstance(value, dict) or not isinstance(index, int) or not isinstance(time_s, int | float):
-            raise TypeError(f"not a history row: {data!r}")
+        """The inverse of :meth:`to_json`; UsageError with field, value and what is allowed on anything else."""
+        if not isinstance(data, dict):
+            raise UsageError(f"is {shown(data)}; allowed: an object")
+        for name in data.keys() - _FIELDS:
+            raise UsageError(f"has a field {shown(name)}; allowed: {', '.join(sorted(_FIELDS))}")
+        for name, kinds, allowed in _KINDS:
+            value = data.get(name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise UsageError(f"{name} is {shown(value)}; allowed: {allowed}")
+        call, error = data.get("call"), data.get("error")
+        if call is not None and type(call) is not int:
+            raise UsageError(f"call is {shown(call)}; allowed: a whole number, or none")
+        if data["type"] not in _TYPES:
+            raise UsageError(f"type is {shown(data['type'])}; allowed: {', '.join(_TYPES)}")
         return cls(
-            index=index,
-            time_s=float(time_s),
-            type=OpType(str(data["type"])),
-            f=str(data["f"]),
-            process=str(data["process"]),
-            call=call if isinstance(call, int) else None,
-            value=value,
-            error=ErrorInfo.from_json(error) if isinstance(error, dict) else None,
+            index=data["index"],  # type: ignore[arg-type]
+            time_s=float(data["time_s"]),  # type: ignore[arg-type]
+            type=_TYPES[data["type"]],
+            f=data["f"],  # type: ignore[arg-type]
+            process=data["process"],  # type: ignore[arg-type]
+            call=call,
+            value=data["value"],  # type: ignore[arg-type]
+            error=None if error is None else ErrorInfo.from_json(error),  # type: ignore[arg-type]
         )
+
+
+_TYPES = {str(kind.value): kind for kind in OpType}
+_FIELDS = frozenset({"index", "time_s", "type", "f", "process", "call", "value", "error"})
+_KINDS: tuple[tuple[str, type | UnionType, str], ...] = (
+    ("index", int, "a whole number"),
+    ("time_s", int | float, "seconds"),
+    ("type", str, ", ".join(_TYPES)),
+    ("f", str, "a text"),
+    ("process", str, "a text"),
+    ("value", dict, "an object"),
+)
 
 
 class History(Sequence[Op]):
@@ -175,10 +187,6 @@ class History(Sequence[Op]):
         return self._ops[-1].time_s if self._ops else 0.0
 
 
-#: What reading a damaged row may raise; ArithmeticError: JSON may bring integers that no float can hold.
-_NOT_A_ROW = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, AssertionError, RecursionError)
-
-
 def parse_history(lines: Iterable[str], *, where: str = "history") -> History:
     """Read ``history.jsonl``. A torn last line is dropped; damage anywhere else raises UsageError with its line."""
     ops: list[Op] = []
@@ -187,22 +195,24 @@ def parse_history(lines: Iterable[str], *, where: str = "history") -> History:
         if bad is not None:
             raise UsageError(f"{where}, line {bad[0]}: not a history row ({bad[1]}); only the last line may be torn")
         try:
-            row = json.loads(line)
+            row = loads(line, "row")
             if number == 1 and isinstance(row, dict) and "schema" in row:
-                if row["schema"] != SCHEMA:
-                    raise UsageError(f"{where}: history schema {row['schema']!r}; this version reads {SCHEMA}")
+                _check_schema(row["schema"], where)
                 continue
             if not line.endswith("\n"):
-                raise ValueError("no line end")
+                raise UsageError("no line end")
             ops.append(Op.from_json(row))
-        except (
-            ValueError,
-            LookupError,
-            ArithmeticError,
-            TypeError,
-            AttributeError,
-            AssertionError,
-            RecursionError,
-        ) as error:
-            bad = (number, f"{type(error).__name__}: {str(error)[:120]}")
+        except _OtherSchema:
+            raise
+        except UsageError as error:
+            bad = (number, str(error)[:200])
     return History(ops, torn=bad is not None)
+
+
+class _OtherSchema(UsageError):
+    """A history of another version; no damage."""
+
+
+def _check_schema(schema: Json, where: str) -> None:
+    if schema != SCHEMA:
+        raise _OtherSchema(f"{where}: history schema {shown(schema)}; this version reads {SCHEMA}")

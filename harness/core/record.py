@@ -22,13 +22,15 @@ class Mark:
 class Timeline:
     """What the chart of one cell shows. Times in seconds on the cell's clock, latencies in milliseconds.
 
-    ``bands``: (fault, start, stop). ``latencies``: (completion time, latency, status) of every call. ``connections``:
-    (time, backends of all groups).
+    ``bands``: (fault, start, stop). ``latencies``: (completion time, latency, status) of every call, or of those that
+    show the most where there are too many; ``calls`` is how many there were. ``connections``: (time, backends of all
+    groups).
     """
 
     end_s: float
     bands: tuple[tuple[str, float, float], ...] = ()
     latencies: tuple[tuple[float, float, str], ...] = ()
+    calls: int = 0
     connections: tuple[tuple[float, int], ...] = ()
     marks: tuple[Mark, ...] = ()
     phases: tuple[tuple[str, float], ...] = ()
@@ -39,9 +41,10 @@ class CellResult:
     """One cell, judged.
 
     ``role`` is control or candidate (a user's own strategy is a candidate). ``expected`` are the guarantees that a
-    control must be caught breaking here; ``caught`` those of them that were FAIL. ``measures`` are numbers and short
-    texts beside the guarantees. ``reason`` says in one sentence why the verdict is what it is. ``timeline`` is None
-    when the cell has no history.
+    control must be caught breaking here, and ``symptom`` where it must show an incident's; ``caught`` those of them
+    that were FAIL, or seen. ``measures`` are numbers and short texts beside the guarantees.
+    ``reason`` says in one sentence why the verdict is what it is. ``mistake`` says what a control that is planted to
+    test the judge does wrong, and is empty for any other strategy. ``timeline`` is None when the cell has no history.
     """
 
     id: str
@@ -62,6 +65,12 @@ class CellResult:
     folder: str = ""  # relative to the run's folder
     wall_s: float = 0.0
     scheduled_s: float = 0.0
+    mistake: str = ""
+
+    @property
+    def planted(self) -> bool:
+        """True if this cell tests the judge: a planted mistake in a scenario that has to catch it."""
+        return bool(self.mistake and self.expected)
 
     @property
     def as_it_should_be(self) -> bool:

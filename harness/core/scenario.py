@@ -10,6 +10,7 @@ from enum import StrEnum
 from harness.core.environment import Capability
 from harness.core.errors import UsageError
 from harness.core.fault import FaultPlan, check_plan
+from harness.core.incident import Incident
 from harness.core.verdict import Guarantee
 from harness.core.workload import Workload
 
@@ -59,7 +60,12 @@ class Scenario:
 
     ``question`` is the post's question that it answers: 1 shared or per agent, and thread safety; 2 safe re-creation;
     3 updating living savers; 4 retry, degrade or fail fast. ``must_catch`` lists (control, guarantee): pairs that
-    this scenario has to show.
+    this scenario has to show. ``strategies`` names those that it runs with unless the user names others (empty: with
+    every one that is not planted). With ``on_request`` it runs only when it, its family or its file is named,
+    with ``full_only`` in the full size as well. ``durabilities`` are those that it runs under unless the user names
+    another (empty: those of the run's size).
+    With an ``incident`` it shows a public report: its arms are the ``strategies``, if none are named.
+    A plan without any window proves nothing of a strategy under damage, so only a ``baseline`` may have that.
     """
 
     name: str
@@ -77,13 +83,41 @@ class Scenario:
     #: Load after the plan's end that is driven in any case.
     tail_s: float = 1.0
     quick: bool = False
+    strategies: tuple[str, ...] = ()
+    on_request: bool = False
+    full_only: bool = False
+    baseline: bool = False
+    durabilities: tuple[str, ...] = ()
+    incident: Incident | None = None
 
     def __post_init__(self) -> None:
+        self._check_incident()
         if not _NAME.match(self.name):
             raise UsageError(f"scenario name {self.name!r}; allowed: family/name in lower case, digits and _")
         if self.question not in (1, 2, 3, 4):
             raise UsageError(f"scenario {self.name}: question is {self.question!r}; allowed: 1 to 4")
         check_plan(self.plan)
+        if bool(self.plan) is self.baseline:
+            has = f"a plan of {len(self.plan)} windows" if self.plan else "a plan without any window"
+            allowed = "a baseline has none" if self.plan else "at least one window, or baseline=True"
+            raise UsageError(f"scenario {self.name}: has {has}; allowed: {allowed}")
+
+    def _check_incident(self) -> None:
+        incident = self.incident
+        if incident is None:
+            return
+        if not self.strategies:
+            object.__setattr__(self, "strategies", (incident.red, incident.green))
+        if not incident.symptom and incident.red not in {control for control, _ in self.must_catch}:
+            raise UsageError(
+                f"scenario {self.name}: the incident has no symptom in words; allowed: such a text, or a guarantee "
+                f"in must_catch that {incident.red!r} breaks"
+            )
+
+    @property
+    def heading(self) -> str:
+        """The title, and where an incident was reported."""
+        return f"{self.title} ({self.incident.source})" if self.incident else self.title
 
     @property
     def outage_s(self) -> float:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from harness.core.redaction import redacted
 from harness.core.verdict import Json
 from harness.driving.recorder import Recorder
 
@@ -45,7 +46,7 @@ class _Rows(logging.Handler):
         named = _THREAD_ID.search(text)
         value: dict[str, Json] = {
             "level": record.levelname,
-            "text": text[:_TEXT_LIMIT],
+            "text": redacted(text)[:_TEXT_LIMIT],
             "thread": named.group(0) if named else None,
         }
         self._recorder.point("log", record.name, value)
@@ -58,7 +59,7 @@ def background(recorder: Recorder) -> Iterator[None]:
 
     def note(what: str, text: str) -> None:
         ours = any(mark in text for mark in _OURS)
-        recorder.point("background", "loop", {"what": what, "text": text[:_TEXT_LIMIT], "ours": ours})
+        recorder.point("background", "loop", {"what": what, "text": redacted(text)[:_TEXT_LIMIT], "ours": ours})
 
     def on_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         message = str(context.get("message", ""))

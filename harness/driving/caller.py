@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from harness.core.history import ErrorInfo, OpType
 from harness.core.pool import Answered, Degraded, Reply
+from harness.core.redaction import redacted
 from harness.core.scenario import Bounds
 from harness.core.verdict import Json
 from harness.core.workload import Action, Outcome
@@ -142,10 +143,11 @@ class Caller:
                 if isinstance(reply, Answered):
                     return self._answered(row, action, reply)
                 if isinstance(reply, Degraded):
-                    extra |= {"refused": True, "code": reply.code[:_TEXT_LIMIT], "retry_after_s": reply.retry_after_s}
+                    code = redacted(reply.code)[:_TEXT_LIMIT]
+                    extra |= {"refused": True, "code": code, "retry_after_s": reply.retry_after_s}
                     self._unanswered(row, OpType.INFO, extra, None)
                     return Outcome("info")
-                text = f"serve() returned {reply!r:.100}; allowed: Answered or Degraded"
+                text = f"serve() returned {redacted(repr(reply))[:100]}; allowed: Answered or Degraded"
                 info = ErrorInfo("TypeError", text, ("TypeError", "Exception", "BaseException"))
         sure = (
             error is not None
@@ -158,7 +160,7 @@ class Caller:
 
     def _answered(self, row: Call, action: Action, reply: Answered) -> Outcome:
         value: dict[str, Json] = {
-            "text": reply.text[:_TEXT_LIMIT],
+            "text": redacted(reply.text)[:_TEXT_LIMIT],
             "turns": list(reply.turns),
             "waiting": list(reply.waiting),
         }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from psycopg_pool import PoolClosed
 
 from harness.core.history import ErrorInfo
+from harness.core.redaction import redacted
 
 #: No row holds more of a message than this many characters, or more links than this.
 MESSAGE_LIMIT = 500
@@ -45,6 +46,6 @@ def _walk(error: BaseException) -> Iterator[tuple[str, BaseException]]:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)[:MESSAGE_LIMIT]
+        return redacted(str(error))[:MESSAGE_LIMIT]  # before the cut, which could leave half a secret
     except Exception as broken:  # noqa: BLE001 - a __str__ that raises is the subject's, and worth a row
         return f"<its __str__ raised {type(broken).__name__}>"

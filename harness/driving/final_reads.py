@@ -12,11 +12,15 @@ from psycopg.rows import dict_row
 
 from harness.core.agent import AgentUnderTest
 from harness.core.facts import Facts, ThreadFacts
-from harness.driving.sql_reader import SqlThread, read_thread, table_threads, turns_ever
+from harness.core.redaction import redacted
+from harness.driving.sql_reader import Ever, SqlThread, read_thread, read_tree, table_threads, turns_ever
+from harness.driving.stored_messages import Said
 
 #: All final reads together may take this long, in seconds.
 LIMIT_S = 60.0
 _INTERRUPT = "__interrupt__"
+#: Where an agent reads its state in a way of its own, plain SQL cannot tell repetitions from quotations.
+_READ_ALIKE = ("turn_input", "turns_in", "answers_in", "effects_in")
 
 
 async def final_reads(
@@ -50,9 +54,9 @@ async def final_reads(
                     try:
                         facts[thread] = await _read(saver, plain, thread, fresh[agent], used, thread in tables)
                     except Exception as error:  # noqa: BLE001 - a read that fails is told, and proves nothing
-                        problems.append(f"{thread}: {type(error).__name__}: {error}"[:300])
+                        problems.append(redacted(f"{thread}: {type(error).__name__}: {error}")[:300])
     except Exception as error:  # noqa: BLE001 - likewise
-        problems.append(f"final reads: {type(error).__name__}: {error}"[:300])
+        problems.append(redacted(f"final reads: {type(error).__name__}: {error}")[:300])
     return Facts(threads=facts, table_threads=tables, problems=tuple(problems), complete=not problems)
 
 
@@ -70,8 +74,12 @@ async def _read(
     pending = (found.pending_writes or ()) if found else ()
     interrupts = [item for _, channel, value in pending if channel == _INTERRUPT for item in value]
     turns = tuple(agent.turns_in(values))
-    sql = await read_thread(plain, thread) if exists else SqlThread((), 0, 0, 0, 0)
-    ever = await turns_ever(plain, thread) if exists and set(used) - set(turns) else turns
+    sql = await read_thread(plain, thread) if exists else SqlThread(said=Said((), ()), effects=())
+    # A missing parent or a second root may be a checkpoint that strayed from another thread: look at the older ones too.
+    strayed = sql.dangling_parents > 0 or sql.roots > 1
+    looked = exists and (strayed or set(used) - set(turns) or turns != sql.turns)
+    ever = await turns_ever(plain, thread) if looked else Ever(turns, {})
+    exact = _exact(agent, sql)
     return ThreadFacts(
         thread=thread,
         agent=agent.name,
@@ -81,10 +89,24 @@ async def _read(
         effects=tuple(agent.effects_in(values)),
         problems=tuple(agent.problems_in(values)),
         waiting=tuple(str(interrupt.id) for interrupt in interrupts),
-        sql_turns=sql.turns,
-        history_turns=ever,
+        sql_turns=sql.turns if exact is None else exact.turns,
+        history_turns=ever.turns,
         forks=sql.forks,
         orphan_writes=sql.orphan_writes,
         dangling_parents=sql.dangling_parents,
         checkpoints=sql.checkpoints,
+        sql_exact=exact is not None,
+        sql_answers=() if exact is None else exact.answers,
+        sql_effects=() if exact is None else sql.effects or (),
+        sql_waiting=sql.waiting,
+        pending_turns=sql.pending,
+        missing_blobs=sql.missing_blobs,
+        tree=await read_tree(plain, thread, ever.newest) if exists else (),
     )
+
+
+def _exact(agent: AgentUnderTest, sql: SqlThread) -> Said | None:
+    """What was said, as plain SQL reads it, if this agent's state means what plain SQL takes it for."""
+    own = type(agent)
+    plain = all(getattr(own, name) is getattr(AgentUnderTest, name) for name in _READ_ALIKE)
+    return sql.said if plain and sql.effects is not None else None

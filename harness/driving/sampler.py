@@ -1,4 +1,7 @@
-"""Counts backends on the admin endpoint, from a thread of its own, so that no fault and no busy loop hides them."""
+"""Counts backends on the admin endpoint, from a thread of its own, so that no fault and no busy loop hides them.
+
+Now and then it also looks which way their connections came.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,35 @@ from collections.abc import Callable, Mapping
 from harness.core.environment import Clock
 from harness.core.verdict import Json
 from harness.driving.recorder import Recorder
+from harness.environments.routes import Routes
 
 PERIOD_S = 0.1
 #: A row is written at least this often, also when nothing changed.
 REPEAT_S = 1.0
+#: Routes are looked at this often once every group was traced: a look costs some 5 ms.
+ROUTES_S = 1.0
+#: So many connections past the proxy are told; one would do.
+PAST_TOLD = 20
 
 
 class Sampler:
-    """``read`` gives the pids of client backends by replica group; it may raise, which becomes a row as well."""
+    """``read`` gives the pids of client backends by replica group; it may raise, which becomes a row as well.
 
-    def __init__(self, read: Callable[[], Mapping[str, tuple[int, ...]]], recorder: Recorder, clock: Clock) -> None:
+    ``routes`` says which way the connections came that ``read`` saw last; None where nothing can tell.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Mapping[str, tuple[int, ...]]],
+        recorder: Recorder,
+        clock: Clock,
+        routes: Callable[[], Routes] | None = None,
+    ) -> None:
         self._read = read
+        self._routes = routes
+        self._through: set[str] = set()
+        self._past: dict[str, None] = {}
+        self._routed_s = -ROUTES_S
         self._recorder = recorder
         self._clock = clock
         self._stop = threading.Event()
@@ -49,4 +70,25 @@ class Sampler:
                 backends: dict[str, Json] = {group: list(pids) for group, pids in seen.items()}
                 self._recorder.point("connections", "sampler", {"backends": backends})
                 last, told_s = seen, now_s
+            if self._routes is not None and any(seen.values()):
+                self._trace(self._routes, seen, now_s)
             self._stop.wait(PERIOD_S)
+
+    def _trace(self, routes: Callable[[], Routes], seen: Mapping[str, tuple[int, ...]], now_s: float) -> None:
+        """A row when a group was traced for the first time, or a connection was seen that came past the proxy."""
+        if now_s - self._routed_s < ROUTES_S and self._through >= seen.keys():
+            return
+        self._routed_s = now_s
+        try:
+            found = routes()
+        except OSError as error:
+            self._recorder.point("route", "sampler", {"error": f"{type(error).__name__}: {error}"})
+            self._routes = None
+            return
+        new = [name for name in found.past if name not in self._past][: max(0, PAST_TOLD - len(self._past))]
+        if found.through <= self._through and not new:
+            return
+        self._through |= found.through
+        self._past.update(dict.fromkeys(new))
+        through: list[Json] = [*sorted(self._through)]
+        self._recorder.point("route", "sampler", {"through": through, "past": list(new)})

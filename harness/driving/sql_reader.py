@@ -2,17 +2,20 @@
 
 Turn ids are plain text inside the stored blobs, so a regular expression over the raw bytes of the newest checkpoint's
 ``messages`` channel (every channel, where a graph has no such channel) finds them in the order in which they were
-said.
+said. Where the bytes can be taken apart (``stored_messages``), it also tells who answered what, and what stands twice.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+
+from harness.core.facts import TREE_LIMIT, Checkpoint
+from harness.driving.stored_messages import Said, said_in, texts_in
 
 TURN_ID = re.compile(rb"[A-Za-z0-9_.+-]+\.u\d+\.\d+/t\d+")
 
@@ -21,7 +24,7 @@ SELECT checkpoint_id, checkpoint::text FROM checkpoints
 WHERE thread_id = %s AND checkpoint_ns = '' ORDER BY checkpoint_id DESC LIMIT 1
 """
 _BLOBS = """
-SELECT b.channel, b.blob
+SELECT b.channel, b.type, b.blob
 FROM checkpoints c
 CROSS JOIN LATERAL jsonb_each_text(c.checkpoint -> 'channel_versions') AS v(channel, version)
 JOIN checkpoint_blobs b
@@ -30,7 +33,7 @@ JOIN checkpoint_blobs b
 WHERE c.thread_id = %s AND c.checkpoint_ns = '' AND c.checkpoint_id = %s AND b.blob IS NOT NULL
 """
 _EVER = """
-SELECT b.blob FROM checkpoint_blobs b
+SELECT b.channel, b.version, b.blob FROM checkpoint_blobs b
 WHERE b.thread_id = %(thread)s AND b.checkpoint_ns = '' AND b.blob IS NOT NULL
   AND (b.channel = 'messages' OR NOT EXISTS (
     SELECT 1 FROM checkpoint_blobs m WHERE m.thread_id = %(thread)s AND m.channel = 'messages'))
@@ -47,7 +50,23 @@ SELECT
   (SELECT count(*) FROM checkpoints c WHERE c.thread_id = %(t)s AND c.parent_checkpoint_id IS NOT NULL
      AND NOT EXISTS (SELECT 1 FROM checkpoints p WHERE p.thread_id = c.thread_id
        AND p.checkpoint_ns = c.checkpoint_ns AND p.checkpoint_id = c.parent_checkpoint_id)),
-  (SELECT count(*) FROM checkpoints c WHERE c.thread_id = %(t)s)
+  (SELECT count(*) FROM checkpoints c WHERE c.thread_id = %(t)s),
+  (SELECT count(*) FROM checkpoint_writes w WHERE w.thread_id = %(t)s AND w.checkpoint_ns = ''
+     AND w.channel = '__interrupt__' AND w.checkpoint_id = %(newest)s),
+  (SELECT count(*) FROM checkpoints c WHERE c.thread_id = %(t)s AND c.checkpoint_ns = ''
+     AND c.checkpoint -> 'channel_versions' ? 'messages' AND NOT EXISTS (
+       SELECT 1 FROM checkpoint_blobs b WHERE b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+         AND b.channel = 'messages' AND b.version = c.checkpoint -> 'channel_versions' ->> 'messages')),
+  (SELECT count(*) FROM checkpoints c WHERE c.thread_id = %(t)s AND c.checkpoint_ns = ''
+     AND c.parent_checkpoint_id IS NULL)
+"""
+_PENDING = """
+SELECT blob FROM checkpoint_writes WHERE thread_id = %s AND channel = 'messages'
+"""
+_TREE = """
+SELECT checkpoint_id, parent_checkpoint_id, metadata ->> 'source', metadata ->> 'step',
+  checkpoint -> 'channel_versions' ->> 'messages'
+FROM checkpoints WHERE thread_id = %s AND checkpoint_ns = '' ORDER BY checkpoint_id DESC LIMIT %s
 """
 _THREADS = """
 SELECT thread_id FROM checkpoints UNION SELECT thread_id FROM checkpoint_blobs
@@ -55,15 +74,26 @@ UNION SELECT thread_id FROM checkpoint_writes ORDER BY 1
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SqlThread:
-    """What the tables say of one thread: its newest state's turn ids, and the shape of its checkpoint tree."""
+    """What the tables say of one thread: its newest state, and the shape of its checkpoint tree.
 
-    turns: tuple[str, ...]
-    forks: int
-    orphan_writes: int
-    dangling_parents: int
-    checkpoints: int
+    ``turns`` are the ids in the newest state's raw bytes, each once; ``said`` is that state taken apart, None where it
+    could not be; ``effects`` likewise. ``pending`` are the turn ids in pending writes, ``waiting`` the rows of
+    interrupts at the newest checkpoint. The other numbers are counts of rows.
+    """
+
+    turns: tuple[str, ...] = ()
+    said: Said | None = None
+    effects: tuple[str, ...] | None = None
+    pending: tuple[str, ...] = ()
+    forks: int = 0
+    orphan_writes: int = 0
+    dangling_parents: int = 0
+    checkpoints: int = 0
+    waiting: int = 0
+    missing_blobs: int = 0
+    roots: int = 0
 
 
 async def table_threads(admin: psycopg.AsyncConnection[Any]) -> tuple[str, ...]:
@@ -73,22 +103,69 @@ async def table_threads(admin: psycopg.AsyncConnection[Any]) -> tuple[str, ...]:
 
 
 async def read_thread(admin: psycopg.AsyncConnection[Any], thread: str) -> SqlThread:
-    """Read one thread's newest checkpoint and count the irregular rows."""
+    """Read one thread's newest checkpoint and its pending writes, and count the irregular rows."""
     newest = await (await admin.execute(_NEWEST, (thread,))).fetchone()
     turns: tuple[str, ...] = ()
+    blobs: dict[str, tuple[str, bytes]] = {}
     if newest is not None:
         rows = await (await admin.execute(_BLOBS, (thread, newest[0]))).fetchall()
-        said = [blob for channel, blob in rows if channel == "messages"]
-        turns = _turn_ids(said or [blob for _, blob in rows] + [str(newest[1]).encode()])
-    shape = await (await admin.execute(_SHAPE, {"t": thread})).fetchone()
+        blobs = {str(channel): (str(kind), bytes(blob)) for channel, kind, blob in rows}
+        others = [blob for _, blob in blobs.values()] + [str(newest[1]).encode()]
+        turns = _turn_ids([blobs["messages"][1]] if "messages" in blobs else others)
+    pending = await (await admin.execute(_PENDING, (thread,))).fetchall()
+    at = "" if newest is None else newest[0]
+    shape = await (await admin.execute(_SHAPE, {"t": thread, "newest": at})).fetchone()
     assert shape is not None
-    return SqlThread(turns, *(int(number) for number in shape))
+    forks, orphans, dangling, checkpoints, waiting, missing, roots = (int(number) for number in shape)
+    return SqlThread(
+        turns=turns,
+        said=said_in(*blobs["messages"]) if "messages" in blobs else None,
+        effects=texts_in(*blobs["effects"]) if "effects" in blobs else (),
+        pending=_turn_ids(blob for (blob,) in pending),
+        forks=forks,
+        orphan_writes=orphans,
+        dangling_parents=dangling,
+        checkpoints=checkpoints,
+        waiting=waiting,
+        missing_blobs=missing,
+        roots=roots,
+    )
 
 
-async def turns_ever(admin: psycopg.AsyncConnection[Any], thread: str) -> tuple[str, ...]:
-    """The turn ids in any checkpoint of the thread: tells a turn hidden by a fork from one that is gone."""
+@dataclass(frozen=True, slots=True)
+class Ever:
+    """What any checkpoint of a thread holds: the turn ids, and the newest one by version of the ``messages`` channel."""
+
+    turns: tuple[str, ...]
+    newest: Mapping[str, str]
+
+
+async def turns_ever(admin: psycopg.AsyncConnection[Any], thread: str) -> Ever:
+    """Look through every stored state: tells a turn hidden by a fork from one that is gone."""
     rows = await (await admin.execute(_EVER, {"thread": thread})).fetchall()
-    return _turn_ids(blob for (blob,) in rows)
+    newest = {}
+    for channel, version, blob in rows:
+        held = _turn_ids([blob])
+        if channel == "messages" and held:
+            newest[str(version)] = held[-1]
+    return Ever(_turn_ids(blob for _, _, blob in rows), newest)
+
+
+async def read_tree(
+    admin: psycopg.AsyncConnection[Any], thread: str, newest_turn: Mapping[str, str]
+) -> tuple[Checkpoint, ...]:
+    """The newest checkpoints, oldest first; ``newest_turn`` maps a version of ``messages`` to the last turn in it."""
+    rows = await (await admin.execute(_TREE, (thread, TREE_LIMIT))).fetchall()
+    return tuple(
+        Checkpoint(
+            str(identity),
+            None if parent is None else str(parent),
+            str(source or ""),
+            int(step) if str(step).lstrip("-").isdigit() else 0,
+            newest_turn.get(str(version), ""),
+        )
+        for identity, parent, source, step, version in reversed(rows)
+    )
 
 
 def _turn_ids(blobs: Iterable[bytes]) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ class Watchdog:
     def _run(self) -> None:
         last_s = self._clock.now_s()
         stalled_since: float | None = None
+        where = ""
         while not self._stop.wait(TICK_S):
             now_s = self._clock.now_s()
             if now_s - last_s > STALL_S:  # this thread itself was not run: the host is busy, or the GIL is held
@@ -87,13 +88,14 @@ class Watchdog:
             last_s = now_s
             silent_s = now_s - self._beat_s - TICK_S
             if silent_s > STALL_S:
-                stalled_since = self._beat_s if stalled_since is None else stalled_since
+                if stalled_since is None:
+                    stalled_since, where = self._beat_s, self._stack()
                 if silent_s > DEAD_LOOP_S:
                     self._give_up(f"the event loop has not turned for {silent_s:.0f} s; it is in:\n{self._stack()}")
                     return
             elif stalled_since is not None:
                 seconds = round(self._beat_s - stalled_since - TICK_S, 3)
-                self._recorder.point("stall", "watchdog", {"seconds": seconds, "host": False})
+                self._recorder.point("stall", "watchdog", {"seconds": seconds, "host": False, "stack": where})
                 stalled_since = None
             self._overdue(now_s)
 

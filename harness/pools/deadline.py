@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from langgraph.checkpoint.base import copy_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg import OperationalError
+from psycopg.errors import ReadOnlySqlTransaction
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -210,6 +212,9 @@ class BoundedSaver(AsyncPostgresSaver):
     connection each would hold its place in the pool, and this saver's lock, for ever. And if a node fails as well,
     LangGraph raises only the node's error: the save that failed is seen nowhere. So it is logged here, at level ERROR,
     with the id of its thread, and it ends the request at once (see :func:`hard_deadline`).
+
+    After a failover a connection may still lead to the old primary, which lives on, read-only: it passes ``SELECT 1``,
+    and what it says to an INSERT is no OperationalError. Here it is one, so that it is treated as a lost connection.
     """
 
     #: Seconds that one call may hold a connection. The wait for the saver's lock is not counted.
@@ -217,9 +222,12 @@ class BoundedSaver(AsyncPostgresSaver):
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
-        async with HardTimeout() as bound, super()._cursor(pipeline=pipeline) as cursor:
-            bound.start(self.call_s)
-            yield cursor
+        try:  # around it all: in a pipeline the error may come when it is left
+            async with HardTimeout() as bound, super()._cursor(pipeline=pipeline) as cursor:
+                bound.start(self.call_s)
+                yield cursor
+        except ReadOnlySqlTransaction as error:
+            raise OperationalError(f"this server takes no writes; another one may: {error}") from error
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint; see the base class.

@@ -159,7 +159,7 @@ def chart(timeline: Timeline, *, points: int, buckets: int, titles: int = 40) ->
         connections=connections,
         peak=peak,
         words=_in_words(timeline, answered, others),
-        thinned=_thinned(answered if not drawn_one_by_one else (), calls, events, len(lanes)),
+        thinned=_thinned(timeline, answered if not drawn_one_by_one else (), calls, events, len(lanes)),
     )
 
 
@@ -396,7 +396,9 @@ def _in_words(timeline: Timeline, answered: _Calls, others: dict[str, _Calls]) -
     return ". ".join([*parts, f"PoolClosed at callers: {leaks}"]) + "."
 
 
-def _thinned(enveloped: _Calls, calls: Sequence[Glyphs], events: Sequence[Glyphs], lanes: int) -> str:
+def _thinned(
+    timeline: Timeline, enveloped: _Calls, calls: Sequence[Glyphs], events: Sequence[Glyphs], lanes: int
+) -> str:
     """What the picture leaves out, in words; empty if it shows everything."""
     cut = [f"{g.shown:,} of {g.total:,} {g.name}" for g in (*calls, *events) if g.shown < g.total]
     if lanes > MOST_LANES:
@@ -404,6 +406,9 @@ def _thinned(enveloped: _Calls, calls: Sequence[Glyphs], events: Sequence[Glyphs
     shown = [f"showing {', '.join(cut)}"] if cut else []
     if enveloped:
         shown.append(f"{len(enveloped):,} answered calls shown as the range from fastest to slowest")
+    if len(timeline.latencies) < timeline.calls:
+        few = f"{len(timeline.latencies):,} of {timeline.calls:,}"
+        shown.append(f"drawn from {few} calls, those without an answer first")
     return "; ".join(shown)
 
 

@@ -23,13 +23,16 @@ from harness.core.record import CellResult, Mark, RunSummary
 from harness.core.verdict import Json, Verdict
 from harness.rendering import chart as charts
 from harness.rendering import tables, words
-from harness.summary import number
+from harness.rendering.evidence import Proof, proofs
+from harness.summary import number, tested, trials
 
 #: What a report should weigh, and what it never exceeds for 400 cells, in bytes.
 TARGET_BYTES = 1_500_000
 CAP_BYTES = 5_000_000
 
 
+#: Anomalies shown in full of a cell that needs attention, and of one that is as it should be.
+_PROOFS = (6, 1)
 #: Cells that the guess at a report's size looks at.
 _SAMPLED = 30
 
@@ -126,6 +129,7 @@ def render_with(summary: RunSummary, detail: Detail) -> str:
     """The report at one level of detail."""
     style, script = _static("report.css"), _static("report.js")
     views = _views(summary, detail)
+    calm = [view for view in views if not words.needs_attention(view.cell)]
     decision = re.split(r"(?<=\.)\s+(?=[A-Z`])", words.visible(summary.decision))
     context = {
         "summary": summary,
@@ -135,10 +139,14 @@ def render_with(summary: RunSummary, detail: Detail) -> str:
         "tally": tables.tally(summary),
         "matrix": tables.matrix(summary),
         "bites": tables.bites(summary),
+        "met": tables.met(summary),
         "sides": tables.sides(summary),
         "attention": [v for v in views if words.needs_attention(v.cell)],
-        "controls": [v for v in views if v.cell.role == "control" and not words.needs_attention(v.cell)],
-        "passing": [v for v in views if v.cell.role != "control" and not words.needs_attention(v.cell)],
+        "trials": trials(summary.cells),
+        "tested": tested(summary.cells),
+        "controls": [v for v in calm if v.cell.role == "control" and not v.cell.planted],
+        "planted": [v for v in calm if v.cell.planted],
+        "passing": [v for v in calm if v.cell.role != "control"],
         "thinned": detail.said,
         "facts": _facts(summary),
         "style": Markup(style),  # noqa: S704 - our own file, with no word of the run in it
@@ -171,6 +179,7 @@ class CellView:
     listed: bool
     measures: tuple[tuple[str, str], ...]
     search: str
+    proofs: tuple[Proof, ...]
 
 
 def _views(summary: RunSummary, detail: Detail) -> list[CellView]:
@@ -182,11 +191,12 @@ def _views(summary: RunSummary, detail: Detail) -> list[CellView]:
         if attention:
             charted += 1
             size = size if charted <= detail.charted else None
-        views.append(_view(cell, size, listed=attention or detail.kept_findings))
+        listed = attention or detail.kept_findings
+        views.append(_view(cell, size, listed=listed, proved=_PROOFS[not attention] if size and listed else 0))
     return views
 
 
-def _view(cell: CellResult, size: tuple[int, int] | None, *, listed: bool) -> CellView:
+def _view(cell: CellResult, size: tuple[int, int] | None, *, listed: bool, proved: int) -> CellView:
     glyph, word, tone = words.label(cell)
     marks = cell.timeline.marks if cell.timeline is not None else ()
     closers = [mark for mark in marks if mark.kind == "pool_closed_by"]
@@ -210,6 +220,7 @@ def _view(cell: CellResult, size: tuple[int, int] | None, *, listed: bool) -> Ce
         listed=listed,
         measures=tuple((_plain_name(name), _measure(name, value)) for name, value in cell.measures.items()),
         search=f"{cell.scenario} {cell.strategy} {cell.durability} {cell.role} {word} {cell.verdict}".lower(),
+        proofs=tuple(proofs(cell, proved)),
     )
 
 

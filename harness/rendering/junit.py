@@ -53,6 +53,8 @@ def _cell_properties(cell: CellResult) -> Iterable[tuple[str, str]]:
     yield "verdict", cell.verdict.value
     yield "strategy", cell.strategy
     yield "role", cell.role
+    if cell.planted:
+        yield "mistake", cell.mistake
     yield "durability", cell.durability
     yield "seed", str(cell.seed)
     yield "replay", replay(cell)

@@ -11,16 +11,20 @@ from collections.abc import Iterable, Sequence
 from harness.core.record import CellResult, RunSummary
 from harness.core.verdict import Verdict
 from harness.rendering import tables, words
+from harness.rendering.evidence import Proof, proofs
+from harness.summary import Trial, tested, trials
 
 LIMIT_BYTES = 200_000
 _CUT = "\n*Cut here to stay under 200 kB; `report.html` and `summary.json` have everything.*\n"
 _MARKUP = re.compile(r"([\\`*_\[\]#|~])")
 _LONGEST = 400
+#: Anomalies of one cell that are shown in full.
+_PROOFS = 2
 
 
 def render(summary: RunSummary) -> str:
     """The document as text: decision, counts, strategy × scenario, what needs attention, strategies side by side."""
-    parts = [_head(summary), _matrix(summary), _sides(summary)]
+    parts = [_head(summary), _matrix(summary), _judge(summary), _unmet(summary), _sides(summary)]
     parts += [_cell(cell) for cell in words.worst_first(summary.cells) if words.needs_attention(cell)]
     parts.append(_foot(summary))
     kept: list[str] = []
@@ -61,6 +65,37 @@ def _matrix(summary: RunSummary) -> str:
         for place, scenario in enumerate(matrix.scenarios)
     ]
     return f"### Scenario × strategy\n\n{_table(['scenario', *names], body)}\n"
+
+
+def _judge(summary: RunSummary) -> str:
+    """The planted mistakes, apart from what is compared."""
+    found = trials(summary.cells)
+    if not found:
+        return ""
+    body = [
+        [_text(trial.strategy), _text(trial.mistake), ", ".join(_text(name) for name in trial.expected), _caught(trial)]
+        for trial in found
+    ]
+    header = ["planted", "mistake", "must be caught by", "caught"]
+    return f"### The judge was tested: {tested(summary.cells)}\n\n{_table(header, body)}\n"
+
+
+def _unmet(summary: RunSummary) -> str:
+    """What no cell met: an agent that a fault never struck in some phase of a turn."""
+    body = [
+        [_text(row.fault), _text(met.agent), ", ".join(_text(phase) for phase in met.missed), _text(row.durability)]
+        for row in tables.met(summary)
+        for met in row.agents
+        if met.missed
+    ]
+    return f"### What no cell met\n\n{_table(['fault', 'agent', 'never', 'durability'], body)}\n" if body else ""
+
+
+def _caught(trial: Trial) -> str:
+    glyph, word, _ = words.label(trial.cell)
+    several = f" in {trial.caught} of {trial.cells}" if trial.cells > 1 else ""
+    codes = f" ({_text(', '.join(trial.codes))})" if trial.codes else ""
+    return f"{_text(glyph)} {word}{several}{codes}"
 
 
 def _entry(entry: tables.Entry) -> str:
@@ -105,12 +140,27 @@ def _cell(cell: CellResult) -> str:
         f"Why: {_text(words.explanation(cell))} ({_text(cell.durability)}, seed {cell.seed})",
         "",
         *findings,
+        *(line for proof in proofs(cell, _PROOFS) for line in _proof(proof)),
         "",
         "```sh",
         words.one_line(words.replay(cell)),
         "```",
     ]
     return "\n".join(lines) + "\n\n"
+
+
+def _proof(proof: Proof) -> list[str]:
+    """One anomaly as a nested list: operations, checkpoints, windows."""
+    return [
+        f"- {_text(proof.title)}",
+        *(
+            f"  - op {index}, {time_s:.3f} s, {_text(kind)}: {_text(said)}"
+            for index, time_s, kind, said in proof.operations
+        ),
+        *([f"  - {_text(proof.checkpoints)}"] if proof.nodes else []),
+        *(f"    - checkpoint {_text(node.id)}: {_text(node.words)}" for node in proof.nodes),
+        *(f"  - window of damage: {_text(window)}" for window in proof.windows),
+    ]
 
 
 def _foot(summary: RunSummary) -> str:

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 
 from harness.core.record import CellResult, RunSummary
 from harness.core.verdict import Finding, Json
+from harness.coverage import coverage
 from harness.rendering.words import replay
+from harness.summary import trials
 
 SCHEMA = 1
 
@@ -42,6 +44,38 @@ def to_json(summary: RunSummary) -> dict[str, Json]:
         "components": [_mapping(component) for component in summary.components],
         "provenance": _mapping(summary.provenance),
         "notes": list(summary.notes),
+        "judge": _judge(summary),
+        "coverage": [
+            {
+                "fault": row.fault,
+                "durability": row.durability,
+                "agent": row.agent,
+                "phases": list(row.phases),
+                "missed": list(row.missed),
+            }
+            for row in coverage(summary.cells)
+        ],
+    }
+
+
+def _judge(summary: RunSummary) -> Json:
+    """How the judge itself was tested: the planted mistakes, and which were caught in every cell."""
+    found = trials(summary.cells)
+    return {
+        "planted": len(found),
+        "caught": sum(trial.caught == trial.cells for trial in found),
+        "mistakes": [
+            {
+                "strategy": trial.strategy,
+                "mistake": trial.mistake,
+                "scenario": trial.scenario,
+                "expected": list(trial.expected),
+                "codes": list(trial.codes),
+                "cells": trial.cells,
+                "caught": trial.caught,
+            }
+            for trial in found
+        ],
     }
 
 
@@ -66,6 +100,7 @@ def _cell(cell: CellResult) -> Json:
         "replay": replay(cell),
         "wall_s": _finite(cell.wall_s),
         "scheduled_s": _finite(cell.scheduled_s),
+        "mistake": cell.mistake,
     }
 
 

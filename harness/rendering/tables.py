@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.core.record import CellResult, RunSummary
 from harness.core.verdict import Guarantee, Verdict
+from harness.coverage import Met, coverage
 from harness.rendering.words import duplicates, leaks, lost, worst_first
 from harness.summary import number, standings, total
 
@@ -43,7 +44,7 @@ def matrix(summary: RunSummary) -> Matrix:
     """The cells of a run as strategy × scenario, scenarios in the summary's order."""
     scenarios = scenario_names(summary)
     ranked = [standing.strategy for standing in standings(summary.cells)]
-    controls = sorted({cell.strategy for cell in summary.cells if cell.role == "control"})
+    controls = sorted({cell.strategy for cell in summary.cells if cell.role == "control" and not cell.planted})
     return Matrix(
         scenarios,
         tuple(_row(summary.cells, name, "candidate", scenarios) for name in ranked),
@@ -52,14 +53,17 @@ def matrix(summary: RunSummary) -> Matrix:
 
 
 def scenario_names(summary: RunSummary) -> tuple[str, ...]:
-    """The scenarios that have cells: described ones first, in their order, then the rest by name."""
-    there = {cell.scenario for cell in summary.cells}
+    """The scenarios that have cells: described ones first, in their order, then the rest by name.
+
+    What only tests the judge stands in a table of its own: see ``summary.trials``.
+    """
+    there = {cell.scenario for cell in summary.cells if not cell.planted}
     told = [scenario.name for scenario in summary.scenarios if scenario.name in there]
     return (*told, *sorted(there - set(told)))
 
 
 def _row(cells: Sequence[CellResult], strategy: str, role: str, scenarios: Sequence[str]) -> Row:
-    mine = [cell for cell in cells if cell.strategy == strategy and cell.role == role]
+    mine = [cell for cell in cells if cell.strategy == strategy and cell.role == role and not cell.planted]
     entries = []
     for scenario in scenarios:
         here = worst_first([cell for cell in mine if cell.scenario == scenario])
@@ -106,7 +110,7 @@ def sides(summary: RunSummary) -> tuple[Side, ...]:
 
 
 def _side(row: Row, cells: Sequence[CellResult]) -> Side:
-    mine = [cell for cell in cells if cell.strategy == row.strategy and cell.role == row.role]
+    mine = [cell for cell in cells if cell.strategy == row.strategy and cell.role == row.role and not cell.planted]
 
     def worst(key: str) -> float | None:
         return max((value for cell in mine if (value := number(cell, key)) is not None), default=None)
@@ -158,9 +162,13 @@ def bites(summary: RunSummary) -> tuple[Bite, ...]:
 
 
 def tally(summary: RunSummary) -> dict[str, int]:
-    """How many cells stand how: kept, broken, slow, undecided, errors, skipped, and the controls' own counts."""
+    """How many cells stand how: kept, broken, slow, undecided, errors, skipped, and the controls' own counts.
+
+    Cells that test the judge are counted by themselves, where there are any.
+    """
     candidates = [cell.verdict for cell in summary.cells if cell.role != "control"]
-    controls = [cell for cell in summary.cells if cell.role == "control"]
+    controls = [cell for cell in summary.cells if cell.role == "control" and not cell.planted]
+    planted = [cell for cell in summary.cells if cell.planted]
     due = [cell for cell in controls if cell.expected]
     return {
         "cells": len(summary.cells),
@@ -172,4 +180,25 @@ def tally(summary: RunSummary) -> dict[str, int]:
         "skipped": sum(cell.verdict is Verdict.SKIP for cell in summary.cells),
         "controls due": len(due),
         "controls caught": sum(cell.as_it_should_be for cell in due),
+        **({"planted": len(planted), "planted caught": sum(c.as_it_should_be for c in planted)} if planted else {}),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class MetRow:
+    """One fault under one durability, over all cells; ``agents`` in the order of the columns."""
+
+    fault: str
+    durability: str
+    agents: tuple[Met, ...]
+
+
+def met(summary: RunSummary) -> tuple[MetRow, ...]:
+    """Which fault met which agent, in which phase of a turn; every row has the same agents."""
+    rows = coverage(summary.cells)
+    names = sorted({row.agent for row in rows})
+    keys = dict.fromkeys((row.fault, row.durability) for row in rows)
+    by = {(row.fault, row.durability, row.agent): row for row in rows}
+    nothing = [Met(fault=f, durability=d, agent=n, phases=(), missed=()) for f, d in keys for n in names]
+    places = {(row.fault, row.durability, row.agent): row for row in nothing} | by
+    return tuple(MetRow(f, d, tuple(places[f, d, name] for name in names)) for f, d in keys)

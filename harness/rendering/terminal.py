@@ -17,6 +17,7 @@ from rich.text import Text
 from harness.core.record import CellResult, RunSummary
 from harness.core.verdict import Json, Verdict
 from harness.rendering import tables, words
+from harness.summary import tested
 
 LAST_LINES = 25
 _STYLES = {
@@ -33,7 +34,8 @@ _STYLES = {
 
 def render(summary: RunSummary, *, report: str = "", width: int = 100, colour: bool = False) -> str:
     """The text, ending in a line feed. ``report`` is where the report lies; without ``colour`` the text is plain."""
-    lines = [_table(summary, width, colour), *_attention(summary, width), *_ending(summary, report, width)]
+    lines = [_table(summary, width, colour), *_judge(summary, width)]
+    lines += [*_attention(summary, width), *_ending(summary, report, width)]
     return "\n".join(line.rstrip() for line in "\n".join(lines).split("\n")) + "\n"
 
 
@@ -65,6 +67,12 @@ def _entry(entry: tables.Entry) -> Text:
         return Text("")
     glyph, word, tone = words.label(entry.cell)
     return Text(f"{glyph} {word} {words.figure(entry.cell)}", style=_STYLES[tone])
+
+
+def _judge(summary: RunSummary, width: int) -> list[str]:
+    """Above the last lines: what was missed is among those anyway."""
+    said = tested(summary.cells)
+    return [*_field("judge tested", said, width, most=1, indent=""), ""] if said else []
 
 
 def _attention(summary: RunSummary, width: int) -> list[str]:

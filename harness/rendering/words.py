@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from harness.core.incident import SYMPTOM
 from harness.core.record import CellResult, RunSummary
 from harness.core.verdict import Finding, Guarantee, Verdict
 from harness.summary import number
@@ -156,9 +157,21 @@ def explanation(cell: CellResult) -> str:
     missed = sorted(set(cell.expected) - set(cell.caught))
     if cell.role == "control" and cell.expected:
         if missed:
-            return f"Not caught breaking {', '.join(missed)}, so this run proves nothing. {cell.reason}".rstrip()
-        return f"Caught breaking {', '.join(sorted(cell.caught))}, as it must be."
+            return f"Not caught {_breaking(missed)}, so this run proves nothing. {cell.reason}".rstrip()
+        return f"Caught {_breaking(sorted(cell.caught))}, as it must be.{_symptom(cell)}"
     return cell.reason
+
+
+def _breaking(demands: Sequence[str]) -> str:
+    """``breaking recovers and showing the symptom``."""
+    broken = [name for name in demands if name != SYMPTOM]
+    parts = [f"breaking {', '.join(broken)}"] if broken else []
+    return " and ".join([*parts, *(["showing the symptom"] if SYMPTOM in demands else [])])
+
+
+def _symptom(cell: CellResult) -> str:
+    seen = cell.measures.get("symptom")
+    return f" {cell.measures.get('symptom_times')} times: {seen}" if SYMPTOM in cell.caught and seen else ""
 
 
 def visible(text: str, longest: int = LONGEST_TEXT) -> str:

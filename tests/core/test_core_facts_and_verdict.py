@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.core.errors import UsageError
 from harness.core.facts import Facts, ThreadFacts, facts_from_json, facts_to_json
 from harness.core.verdict import Finding, Guarantee, Json, Verdict
 
@@ -54,7 +55,7 @@ def test_facts_with_nothing_in_them_hold_nothing() -> None:
 
 @pytest.mark.parametrize("row", [{}, {"thread": "a", "agent": "x", "exists": True, "turns": [], "new": 1}])
 def test_facts_of_another_shape_are_refused(row: dict[str, Json]) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(UsageError, match=r"threads\['a'\]: has (no|a) field"):
         facts_from_json({"threads": {"a": row}})
 
 

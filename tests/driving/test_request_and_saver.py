@@ -40,7 +40,13 @@ async def test_a_turn_is_answered_recorded_and_read_back_by_both_readers(cell_en
     facts = await final_reads(cell_env.admin.conninfo(), {THREAD: "SmallAgent"}, {"SmallAgent": SmallAgent}, used)
     assert facts.complete, facts.problems
     thread = facts.threads[THREAD]
-    assert thread.turns == thread.sql_turns == thread.answers == reply.turns
+    assert thread.turns == thread.sql_turns == thread.answers == thread.sql_answers == reply.turns
+    assert thread.sql_exact, "plain SQL takes the messages apart without LangGraph"
+    assert (thread.waiting, thread.sql_waiting, thread.missing_blobs) == ((), 0, 0)
+    assert set(thread.pending_turns) == set(reply.turns)
+    assert [node.step for node in thread.tree] == [-1, 0, 1, 2, 3, 4, 5, 6]
+    assert [node.parent for node in thread.tree] == [None, *(node.id for node in thread.tree[:-1])]
+    assert {node.source for node in thread.tree} == {"input", "loop"}
     assert (thread.forks, thread.orphan_writes, thread.dangling_parents, thread.checkpoints) == (0, 0, 0, 8)
     assert facts.table_threads == (THREAD,)
 
@@ -61,6 +67,9 @@ async def test_the_final_reads_tell_a_turn_that_a_fork_hid_from_one_that_never_w
     assert f"{THREAD}/t3" in thread.history_turns
     assert f"{THREAD}/t4" not in thread.history_turns
     assert thread.forks == 1
+    held = [node.turn.rpartition("/")[2] for node in thread.tree]
+    assert held[-1] == "t2", "the tip is the fork"
+    assert "t3" in held, "the tree says which checkpoint holds the turn that is hidden"
 
 
 async def test_a_deleted_thread_is_gone(cell_env: CellEnvironment) -> None:

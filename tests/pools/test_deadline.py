@@ -8,10 +8,17 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psycopg
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import empty_checkpoint
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
 
+from harness.environments.cell import CellEnvironment
 from harness.pools import deadline
-from harness.pools.deadline import GIVE_UP_S, PAUSE_S, HardTimeout, call_home, hard_deadline, inside
+from harness.pools.deadline import GIVE_UP_S, PAUSE_S, BoundedSaver, HardTimeout, call_home, hard_deadline, inside
 
 SLACK_S = 0.6  # the machine may be busy
 
@@ -254,3 +261,23 @@ async def test_a_hard_timeout_passes_somebody_elses_cancellation_on() -> None:
 @pytest.mark.parametrize(("deadline_s", "expected_s"), [(8.0, 7.7), (2.0, 1.7), (0.2, 0.1)])
 def test_a_request_leaves_time_for_its_ending(deadline_s: float, expected_s: float) -> None:
     assert inside(deadline_s) == pytest.approx(expected_s)
+
+
+@pytest.mark.slow
+async def test_a_server_that_takes_no_writes_is_an_operational_error(cell_env: CellEnvironment) -> None:
+    """After a failover the old primary lives on: what it says is no OperationalError, and SELECT 1 passes there."""
+    conninfo = make_conninfo(cell_env.conninfo("g0"), options="-c default_transaction_read_only=on")
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        conninfo, min_size=1, max_size=1, open=False, kwargs={"autocommit": True, "row_factory": dict_row}
+    )
+    async with pool:
+        saver = BoundedSaver(pool)
+        config: RunnableConfig = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+        for save in (
+            lambda: saver.aput(config, empty_checkpoint(), {}, {}),
+            lambda: saver.adelete_thread("t"),
+        ):
+            with pytest.raises(psycopg.OperationalError, match="takes no writes") as raised:
+                await save()
+            assert isinstance(raised.value.__cause__, psycopg.errors.ReadOnlySqlTransaction)
+        assert await saver.aget_tuple(config) is None, "reading is not touched"
