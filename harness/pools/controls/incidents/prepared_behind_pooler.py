@@ -1,0 +1,13 @@
+"""Reported: the recommended ``prepare_threshold=0``, which prepares at once, behind PgBouncer in transaction mode."""
+
+from __future__ import annotations
+
+from harness.core.environment import Capability
+from harness.pools.controls.incidents.pool_without_check import PoolWithoutCheck
+
+
+class PreparedBehindPooler(PoolWithoutCheck):
+    """Statements are prepared on one server connection and run on another."""
+
+    name = "prepared_behind_pooler"
+    needs = frozenset({Capability.PGBOUNCER_TRANSACTION})

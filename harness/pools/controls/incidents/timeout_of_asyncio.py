@@ -1,0 +1,21 @@
+"""Reported: the deadline is ``asyncio.timeout`` around the call. It cancels, and then waits for as long as the
+cancelled call takes to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from harness.core.pool import AgentHandle, Reply, Request
+from harness.pools.controls.incidents.check_on_checkout import CheckOnCheckout
+
+
+class TimeoutOfAsyncio(CheckOnCheckout):
+    """As a web framework's middleware has it."""
+
+    name = "timeout_of_asyncio"
+
+    async def serve(self, agent: AgentHandle, request: Request) -> Reply:
+        """Answer, or be cancelled at the deadline."""
+        async with asyncio.timeout(request.deadline_s):
+            return await request()
