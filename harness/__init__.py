@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from harness.core.environment import Clock as Clock
     from harness.core.environment import Endpoint as Endpoint
     from harness.core.environment import Environment as Environment
+    from harness.core.environment import Middle as Middle
     from harness.core.environment import Proxy as Proxy
     from harness.core.environment import Server as Server
     from harness.core.environment import Shutdown as Shutdown
+    from harness.core.environment import Strike as Strike
     from harness.core.environment import Toxic as Toxic
     from harness.core.environment import Traffic as Traffic
     from harness.core.errors import ComponentError as ComponentError
@@ -66,8 +68,8 @@ _HOME = {
     "agent": ("AgentUnderTest", "Turn"),
     "cell": ("DEFAULT_AGENTS", "CellSpec", "cell_id"),
     "environment": (
-        *("Capability", "Clock", "Endpoint", "Environment", "Proxy"),
-        *("Server", "Shutdown", "Toxic", "Traffic"),
+        *("Capability", "Clock", "Endpoint", "Environment", "Middle", "Proxy"),
+        *("Server", "Shutdown", "Strike", "Toxic", "Traffic"),
     ),
     "errors": ("ComponentError", "HealError", "MissingComponent", "PoolproofError", "UsageError"),
     "facts": ("Facts", "ThreadFacts"),

@@ -1,13 +1,13 @@
 """What a run met, over all of its cells: which fault met which agent, and in which phase of a turn (V15).
 
 A single cell meets what it meets; a rare moment that no cell ever met is a question that the run did not ask. A run of
-the whole matrix promises that each fault met each agent, and that it met each phase of a turn on some agent; which
-agent was in which phase is shown, and not promised.
+the whole matrix promises of every fault that strikes in ten cells or more that it met each agent, and that it met each
+phase of a turn on some agent. Which agent was in which phase is shown, and not promised: by chance one may be missed.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,17 +17,20 @@ from harness.core.verdict import Guarantee, Json, Verdict
 
 #: With durability ``exit`` LangGraph saves once, at the end, and keeps no writes of single nodes.
 _NOT_SAVED_AT_EXIT = "writes"
+#: Fewer cells than this, of one fault under one durability, may miss an agent by chance.
+PROMISING_CELLS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Met:
-    """Over all cells of a run: the phases of a turn in which one kind of fault met one agent, and those in which it
-    never did.
+    """Over all cells of a run in which one kind of fault was to meet one agent: how many those are, the phases of a
+    turn in which it did, and those in which it never did.
     """
 
     fault: str
     durability: str
     agent: str
+    cells: int
     phases: tuple[str, ...]
     missed: tuple[str, ...]
 
@@ -38,6 +41,7 @@ def coverage(cells: Sequence[CellResult]) -> tuple[Met, ...]:
     Cells that test the judge are left out: what they meet, they meet with a strategy that is wrong on purpose.
     """
     met: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+    counts: Counter[tuple[str, str, str]] = Counter()
     for cell in cells:
         if cell.verdict is Verdict.SKIP or cell.planted:
             continue
@@ -47,23 +51,26 @@ def coverage(cells: Sequence[CellResult]) -> tuple[Met, ...]:
         for kind in kinds - {""}:
             for agent in agents:
                 met[kind, cell.durability, agent].update(hits.get(kind, {}).get(agent, ()))
+                counts[kind, cell.durability, agent] += 1
     ever: defaultdict[str, set[str]] = defaultdict(set)
     for (kind, _, _), phases in met.items():
         ever[kind] |= phases
-    return tuple(_row(*key, phases, ever[key[0]] == {REST}) for key, phases in sorted(met.items()))
+    return tuple(_row(*key, counts[key], phases, ever[key[0]] == {REST}) for key, phases in sorted(met.items()))
 
 
-def _row(fault: str, durability: str, agent: str, phases: set[str], at_rest: bool) -> Met:
+def _row(fault: str, durability: str, agent: str, cells: int, phases: set[str], at_rest: bool) -> Met:
     due = (REST,) if at_rest else tuple(p for p in TURN_PHASES if durability != "exit" or p != _NOT_SAVED_AT_EXIT)
     missed = tuple(phase for phase in due if phase not in phases)
-    return Met(fault=fault, durability=durability, agent=agent, phases=tuple(sorted(phases)), missed=missed)
+    shown = tuple(sorted(phases))
+    return Met(fault=fault, durability=durability, agent=agent, cells=cells, phases=shown, missed=missed)
 
 
 def holes(rows: Sequence[Met]) -> tuple[str, ...]:
     """What a run of the whole matrix promises and did not meet, in words."""
     missed: defaultdict[tuple[str, str], list[Met]] = defaultdict(list)
     for row in rows:
-        missed[row.fault, row.durability].append(row)
+        if row.cells >= PROMISING_CELLS:
+            missed[row.fault, row.durability].append(row)
     found = []
     for (fault, durability), agents in missed.items():
         found += [f"{fault} never met {row.agent} ({durability})" for row in agents if not row.phases]

@@ -92,7 +92,10 @@ class SlotProcess:
                     self.answer({"done": folder.path.name, "trouble": str(error)})
         finally:
             if self._stack is not None:
-                self._stack.close()
+                try:
+                    self._stack.close()
+                except ComponentError as error:  # perhaps nobody reads our answers any more
+                    print(f"poolproof: {error}", file=sys.stderr)
 
     def _open(self) -> None:
         if self._environment == TARGET:

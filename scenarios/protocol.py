@@ -36,8 +36,8 @@ ANSWER_TO_COMMIT_LATE = Scenario(
     ),
     question=4,
     load=LOAD,
-    plan=(Window(AtMoment(moment="commit", nth=8, times=12, action="drop"), 0.0, 5.0),),
-    bounds=Bounds(deadline_s=3.0),
+    plan=(Window(AtMoment(moment="commit", nth=8, times=12, action="drop"), 0.0, 6.0),),
+    bounds=Bounds(deadline_s=4.0),
     full_only=True,
 )
 

@@ -113,7 +113,7 @@ PAUSE = Scenario(
     question=4,
     load=LOAD,
     plan=(Window(Pause(what="server"), 0.0, 8.0),),
-    bounds=Bounds(deadline_s=3.0),
+    bounds=Bounds(deadline_s=4.0),
     must_catch=(
         ("naive_recreate", Guarantee.NO_POOL_CLOSED),
         ("naive_recreate", Guarantee.RECOVERS),
@@ -128,7 +128,7 @@ SESSIONS_PAUSED = Scenario(
     question=2,
     load=LOAD,
     plan=(Window(Pause(what="sessions"), 0.0, 8.0),),
-    bounds=Bounds(deadline_s=3.0),
+    bounds=Bounds(deadline_s=4.0),
     full_only=True,
 )
 
@@ -211,7 +211,7 @@ LOCK_HELD = Scenario(
     question=4,
     load=LOAD,
     plan=(Window(LockHeld(), 0.0, 8.0),),
-    bounds=Bounds(deadline_s=3.0),
+    bounds=Bounds(deadline_s=4.0),
     must_catch=(
         ("naive_recreate", Guarantee.NO_POOL_CLOSED),
         ("naive_recreate", Guarantee.RECOVERS),

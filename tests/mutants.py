@@ -74,7 +74,7 @@ def main() -> int:
         (place / "chosen.json").write_text(json.dumps(chosen))
         _run(place, "chosen.json", given.children)
         results = _results(place)
-        survived = {name: _change(place, name) for name in chosen if results[name] in ("survived", "no tests")}
+        survived = _changes(place, [name for name in chosen if results[name] in ("survived", "no tests")])
     return _report(chosen, results, survived, len(names), time.monotonic() - began_s)
 
 
@@ -131,7 +131,7 @@ def _run(place: Path, names: str, children: int) -> None:
 
 
 def _inside(names: str, children: int) -> None:
-    """Make the mutants; test those in the file ``names``, if it is one."""
+    """Make the mutants, or test those in the file ``names``, or (without children) write down what they change."""
     mutmut: Any = importlib.import_module("mutmut.__main__")
     _leave_out_what_is_only_said()
     if names == "none":
@@ -141,8 +141,12 @@ def _inside(names: str, children: int) -> None:
         mutmut.copy_also_copy_files()
         mutmut.setup_source_paths()
         mutmut.create_mutants(children)
-    else:
+    elif children:
         mutmut._run(json.loads(Path(names).read_text()), children)
+    else:
+        show = importlib.import_module("mutmut.mutation.diff_apply").get_diff_for_mutant
+        diffs = {name: show(name) for name in json.loads(Path(names).read_text())}
+        Path("changes.json").write_text(json.dumps(diffs))
 
 
 def _leave_out_what_is_only_said() -> None:
@@ -202,14 +206,17 @@ def _results(place: Path) -> dict[str, str]:
     return found
 
 
-def _change(place: Path, name: str) -> str:
-    """The lines that the mutant changes: ``old -> new``."""
-    show = [sys.executable, "-m", "mutmut", "show", name]
-    diff = subprocess.run(show, cwd=place, capture_output=True, text=True, check=False).stdout
-    lines = [line for line in diff.splitlines() if re.match(r"[-+](?![-+]{2})", line)]
-    old = " ".join(line[1:].strip() for line in lines if line[0] == "-")
-    new = " ".join(line[1:].strip() for line in lines if line[0] == "+")
-    return f"{old} -> {new}".replace("|", "¦").replace("`", "'")
+def _changes(place: Path, names: list[str]) -> dict[str, str]:
+    """The lines that each mutant changes: ``old -> new``."""
+    (place / "survived.json").write_text(json.dumps(names))
+    _run(place, "survived.json", 0)
+    found = {}
+    for name, diff in json.loads((place / "changes.json").read_text()).items():
+        lines = [line for line in diff.splitlines() if re.match(r"[-+](?![-+]{2})", line)]
+        old = " ".join(line[1:].strip() for line in lines if line[0] == "-")
+        new = " ".join(line[1:].strip() for line in lines if line[0] == "+")
+        found[name] = f"{old} -> {new}".replace("|", "¦").replace("`", "'")
+    return found
 
 
 def _report(chosen: list[str], results: dict[str, str], survived: dict[str, str], every: int, took_s: float) -> int:

@@ -91,6 +91,10 @@ class Conversation:
             self.forks += 1
             self._take_back(_target(call))
 
+    def first_row(self, turn: str) -> tuple[int, ...]:
+        """The row of the first call of ``turn``; nothing if it was never sent on this thread."""
+        return (self.sent[turn],) if turn in self.sent else ()
+
     def ended(self, call: Call) -> None:
         """A call completed."""
         kind, end = call.kind, call.end

@@ -17,7 +17,7 @@ from harness.core.fault import Effect
 STALLED_S = 0.25
 STALLED_FACTOR = 3.0
 #: A busy machine makes one of a thousand operations stall, so one alone shows nothing. Where the database was away, so
-#: many must have stalled for so much of the window, if none failed; where it was usable, so many at all. (Of 343
+#: many must have stalled for so much of the window, if none failed; where it was usable, so many at all. (Of 140
 #: windows of the first sort each made operations fail; a narrow link stalls 3 to 90, and no fault at all 0 or 1.)
 STALLED_AWAY, STALLED_AWAY_SHARE = 3, 0.5
 STALLED_USABLE = 2
@@ -162,7 +162,7 @@ def _checks(damage: Damage, reading: Reading) -> str | None:
 
 
 def _strikes(damage: Damage, reading: Reading) -> str | None:
-    """A hit is felt if an operation that was waiting just then failed, or took as much longer as the hit lasts."""
+    """A hit is felt if a saver call that was waiting just then failed, or took as much longer as the hit lasts."""
     hits = damage.change.get("hits")
     times_s = [number(hit, "time_s", -1.0) for hit in hits if isinstance(hit, dict)] if isinstance(hits, list) else []
     if not times_s:
@@ -170,9 +170,9 @@ def _strikes(damage: Damage, reading: Reading) -> str | None:
     least_s = {f: DELAY_SHARE * damage.delay_ms / 1000 + quantile(took, 0.5) for f, took in _gate(reading).items()}
     for op in _within(damage, reading):
         late = damage.delay_ms > 0 and op.ended_s - op.began_s >= least_s.get(op.f, math.inf)
-        if (op.bad or late) and any(op.began_s <= time_s <= op.ended_s for time_s in times_s):
+        if op.saver and (op.bad or late) and any(op.began_s <= time_s <= op.ended_s for time_s in times_s):
             return None
-    return f"hit {len(times_s)} messages, and nobody who waited for one of them failed or was kept waiting"
+    return f"hit {len(times_s)} messages, and no saver call that waited for one of them failed or was kept waiting"
 
 
 _EFFECTS: dict[str, Callable[[Damage, Reading], str | None]] = {

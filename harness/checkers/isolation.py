@@ -102,7 +102,7 @@ def _in_replies(conversation: Conversation, threads: _Threads) -> Iterator[Case]
             yield _stranger(turn, thread, threads, f"a reply ({call})", call.rows)
     for turn, call in conversation.risen:
         words = f"turn {turn} came back after its thread was deleted: {call}"
-        rows = (conversation.sent.get(turn, -1), conversation.buried_at, *call.rows)
+        rows = (*conversation.first_row(turn), conversation.buried_at, *call.rows)
         yield Case(Anomaly.Z1, thread, turn, words, rows)
     for turn, call in conversation.failed.items():
         if turn not in conversation.possible and turn in conversation.sightings:
@@ -115,9 +115,8 @@ def _stranger(turn: str, thread: str, threads: _Threads, where: str, rows: tuple
     """A turn that this thread was never sent: another thread's (X1), or nobody's (Q1)."""
     owner = turn.rpartition("/")[0]
     if owner != thread and owner in threads:
-        sent = threads[owner].sent.get(turn, -1)
         words = f"thread {thread} holds {turn}, a turn of {owner}, in {where}"
-        return Case(Anomaly.X1, thread, turn, words, (*rows, sent))
+        return Case(Anomaly.X1, thread, turn, words, (*rows, *threads[owner].first_row(turn)))
     return Case(Anomaly.Q1, thread, turn, f"thread {thread} holds {turn!r}, which nobody sent, in {where}", rows)
 
 
@@ -158,7 +157,7 @@ def _risen(conversation: Conversation, thread: ThreadFacts) -> Iterator[Case]:
         for turn in held:
             if turn in conversation.buried:
                 words = f"turn {turn} was deleted with its thread, and the final state holds it"
-                rows = (conversation.sent.get(turn, -1), conversation.buried_at)
+                rows = (*conversation.first_row(turn), conversation.buried_at)
                 yield Case(Anomaly.Z1, name, turn, words, rows)
 
 

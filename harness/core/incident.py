@@ -1,4 +1,4 @@
-"""An incident that somebody reported in public: where, what they saw, and the two strategies that show it and cure it."""
+"""An incident that somebody reported in public: where, what they saw, and the strategies that show it and cure it."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Sink(Protocol):
 @dataclass(slots=True)
 class Call:
     """One operation under way. ``writes`` counts the saver writes that it started: zero proves that nothing was
-    stored.
+    stored. ``open_writes`` are those that have not ended. ``parent`` is the user's call that a saver call works for.
     """
 
     number: int
@@ -46,6 +46,8 @@ class Call:
     started_s: float
     value: dict[str, Json]
     writes: int = 0
+    open_writes: int = 0
+    parent: Call | None = None
     done: bool = False
 
 

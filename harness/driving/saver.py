@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 _OWN = frozenset({"_inner", "_recorder", "_process", "_open"})
+#: Calls that change what is stored: once one has begun, an error no longer proves that nothing happened.
+_CHANGES = frozenset({"aput", "aput_writes", "adelete_thread"})
 
 
 class RecordingSaver:
@@ -60,9 +62,7 @@ class RecordingSaver:
         user = CURRENT_CALL.get()
         configurable = (config or {}).get("configurable", {})
         self._open += 1
-        if user is not None and f in ("aput", "aput_writes"):
-            user.writes += 1
-        return self._recorder.invoke(
+        call = self._recorder.invoke(
             f,
             self._process,
             {
@@ -71,9 +71,16 @@ class RecordingSaver:
                 "turn": None if user is None else user.value.get("turn"),
             },
         )
+        if user is not None and f in _CHANGES:
+            user.writes += 1
+            user.open_writes += 1
+            call.parent = user
+        return call
 
     def _end(self, call: Call, error: BaseException | None = None) -> None:
         self._open -= 1
+        if call.parent is not None:
+            call.parent.open_writes -= 1
         if error is None:
             self._recorder.complete(call, OpType.OK)
         else:

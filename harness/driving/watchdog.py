@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.core.environment import Clock
+from harness.core.verdict import Json
 from harness.driving.recorder import Call, Recorder
+from harness.driving.starvation import Starvation
 
 TICK_S = 0.05
 #: Shorter stalls of the loop are not recorded.
@@ -47,6 +49,7 @@ class Watchdog:
         self._beat_s = clock.now_s()
         self._thread = threading.Thread(target=self._run, name="poolproof-watchdog", daemon=True)
         self._main = threading.get_ident()
+        self._starvation = Starvation(threading.get_native_id(), self._beat_s)
         self._heart: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -86,6 +89,9 @@ class Watchdog:
                 self._recorder.point("stall", "watchdog", {"seconds": round(now_s - last_s, 3), "host": True})
                 self._beat_s = max(self._beat_s, last_s)
             last_s = now_s
+            if starved_s := self._starvation.told(now_s):
+                waited: dict[str, Json] = {"seconds": round(starved_s, 3), "host": True, "starved": True}
+                self._recorder.point("stall", "watchdog", waited)
             silent_s = now_s - self._beat_s - TICK_S
             if silent_s > STALL_S:
                 if stalled_since is None:

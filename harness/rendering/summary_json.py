@@ -50,6 +50,7 @@ def to_json(summary: RunSummary) -> dict[str, Json]:
                 "fault": row.fault,
                 "durability": row.durability,
                 "agent": row.agent,
+                "cells": row.cells,
                 "phases": list(row.phases),
                 "missed": list(row.missed),
             }

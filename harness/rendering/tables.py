@@ -199,6 +199,6 @@ def met(summary: RunSummary) -> tuple[MetRow, ...]:
     names = sorted({row.agent for row in rows})
     keys = dict.fromkeys((row.fault, row.durability) for row in rows)
     by = {(row.fault, row.durability, row.agent): row for row in rows}
-    nothing = [Met(fault=f, durability=d, agent=n, phases=(), missed=()) for f, d in keys for n in names]
+    nothing = [Met(fault=f, durability=d, agent=n, cells=0, phases=(), missed=()) for f, d in keys for n in names]
     places = {(row.fault, row.durability, row.agent): row for row in nothing} | by
     return tuple(MetRow(f, d, tuple(places[f, d, name] for name in names)) for f, d in keys)

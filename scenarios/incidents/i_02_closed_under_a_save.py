@@ -1,4 +1,4 @@
-"""A reload closes the pool while LangGraph still saves in the background: its task meets PoolClosed after the answer."""
+"""A reload closes the pool while LangGraph still saves in the background: its task meets PoolClosed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.workloads.closed_loop import ClosedLoop
 SCENARIO = Scenario(
     name="incidents/i_02_closed_under_a_save",
     title="A reload closes the pool while saves still run in the background",
-    why="The run is over for its caller, or was cancelled, and its last saves are not: whoever closes must wait for them.",
+    why="The run is over for its caller, or was cancelled, and its last saves are not: whoever closes must wait.",
     question=2,
     load=ClosedLoop(),
     plan=(

@@ -6,14 +6,15 @@ from harness.core.fault import Window
 from harness.core.incident import Incident
 from harness.core.scenario import Bounds, Scenario
 from harness.faults.idle_cut import IdleCut
-from harness.workloads.closed_loop import ClosedLoop
+
+from .load import ONE_EACH
 
 SCENARIO = Scenario(
     name="incidents/i_10_check_backs_off",
     title="PoolTimeout on a healthy database: check= backs off after each dead connection",
-    why="After a restart a warm pool holds dead connections only; one caller tries them one by one, 0, 1, 2, 4 s apart.",
+    why="After a restart a warm pool holds dead connections only; a caller tries them one by one, 0, 1, 2, 4 s apart.",
     question=2,
-    load=ClosedLoop(users_n=2, attempts=1),
+    load=ONE_EACH,
     plan=(Window(IdleCut(), 0.0, 0.5),),
     bounds=Bounds(deadline_s=8.0),
     full_only=True,

@@ -7,16 +7,17 @@ from harness.core.incident import Incident
 from harness.core.scenario import Bounds, Scenario
 from harness.core.verdict import Guarantee
 from harness.faults.black_hole import BlackHole
-from harness.workloads.closed_loop import ClosedLoop
+
+from .load import ONE_EACH
 
 SCENARIO = Scenario(
     name="incidents/i_19_check_is_not_bounded",
     title="The deadline around a checkout does not fire: check= has none of its own",
     why="A connection that answers nothing is asked SELECT 1 at each checkout; the pool's timeout does not bound that.",
     question=4,
-    load=ClosedLoop(),
-    plan=(Window(BlackHole(), 0.0, 16.0),),
-    bounds=Bounds(deadline_s=2.0, recover_s=6.0),
+    load=ONE_EACH,
+    plan=(Window(BlackHole(), 0.0, 14.0),),
+    bounds=Bounds(deadline_s=5.0, recover_s=6.0, hang_fail_s=6.0),
     must_catch=(("check_on_checkout", Guarantee.NO_HANG),),
     full_only=True,
     incident=Incident(

@@ -224,8 +224,10 @@ _TEXTS = st.sampled_from(
         "",
     ]
 )
+#: The loader refuses NaN and the infinities.
+_FINITE = st.floats(allow_nan=False, allow_infinity=False)
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.integers() | st.floats() | _TEXTS,
+    st.none() | st.booleans() | st.integers(-5, 5) | st.integers() | _FINITE | _TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXTS | _KEYS, inner, max_size=3),
     max_leaves=6,
 )
@@ -242,7 +244,7 @@ _ERRORS = st.fixed_dictionaries(
 _ROWS = st.fixed_dictionaries(
     {
         "index": st.integers(-3, 40),
-        "time_s": st.floats(0, 30) | st.floats(),
+        "time_s": st.floats(0, 30) | _FINITE,
         "type": st.sampled_from(["invoke", "ok", "fail", "info"]),
         "f": _NAMES,
         "process": _TEXTS,

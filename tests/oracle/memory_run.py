@@ -89,7 +89,8 @@ def run(
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         cell = _MemoryCell(plan, saver, agents or {Clerk.name: Clerk}, users, calls, runner.get_loop())
         facts = runner.run(cell.execute())
-    history = cell.rows.history
+        history = cell.rows.history
+        runner.run(_end_all())
     findings = tuple(judge.check(history, facts, BOUNDS) for judge in JUDGES)
     return Run(plan, history, facts, findings, tuple(cell.wire.met))
 
@@ -105,9 +106,16 @@ class _MemoryStrategy(PoolStrategy):
         self._wire = wire
         self._style = style
         self._recorder = recorder
+        self._savers: list[WireSaver] = []
 
     async def checkpointer(self, agent: AgentHandle) -> BaseCheckpointSaver[Any]:
-        return WireSaver(self._behind, self._wire)
+        self._savers.append(WireSaver(self._behind, self._wire))
+        return self._savers[-1]
+
+    def die(self) -> None:
+        """The process is gone, with everything in it."""
+        for saver in self._savers:
+            saver.die()
 
     async def serve(self, agent: AgentHandle, request: Request) -> Reply:
         if self._style == "plain":
@@ -153,6 +161,7 @@ class _MemoryCell:
         self.saver = saver(Random(f"{plan.seed}/saver"))
         troubles = {first + n: trouble for first, trouble, many in plan.troubles for n in range(many)}
         self.wire = Wire(Random(f"{plan.seed}/wire"), troubles, self._at_saver_call)
+        self.strategies: dict[str, _MemoryStrategy] = {}
         self.groups = {name: self._group(name) for name in GROUPS}
         traffic = CellTraffic(tuple(self.groups.values()))
         watchdog = Watchdog(self.recorder, clock, slow_s=2.0, fail_s=12.0, give_up=_never)  # not started: no real time
@@ -174,6 +183,7 @@ class _MemoryCell:
     def _group(self, name: str) -> Group:
         database = GroupDatabase("", 24, name, self.recorder)
         strategy = _MemoryStrategy(database, self.saver, self.wire, self.plan.style, self.recorder)
+        self.strategies[name] = strategy
         replicas = [Replica(make(), name, self.recorder) for make in self.agents.values()]
         return Group(name, strategy, database, replicas, self.recorder)
 
@@ -218,10 +228,19 @@ class _MemoryCell:
     async def _crash(self, name: str) -> None:
         """The process of one group dies: its calls never end, and others take its place."""
         self.saver.crash()
+        self.strategies[name].die()
         self.groups[name] = self._group(name)
         await self.groups[name].open()
         for call in [call for call, group in self.calling.items() if group == name]:
             call.cancel()
+
+
+async def _end_all() -> None:
+    """End what a dead process left; what is cancelled there may begin something new on its way out."""
+    while left := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=1.0)
 
 
 def _never(reason: str) -> None:

@@ -12,7 +12,7 @@ from tests.oracle.plans import Plan, Trouble
 from tests.oracle.savers.honest import HonestSaver
 from tests.oracle.savers.reads_old import ReadsOld
 
-_INTERRUPT = re.compile(r"\b[0-9a-f]{32}\b")
+_NAME = re.compile(r"\b[0-9a-f]{32}\b|\b0x[0-9a-f]+\b|\bTask-\d+\b")
 _PLAN = Plan(
     seed=5,
     users=(("turn", "turn", "restore", "fork", "turn"), ("turn", "delete", "turn")),
@@ -23,13 +23,15 @@ _PLAN = Plan(
 
 
 def _rows(found: Run) -> list[str]:
-    """The history's lines; ids of interrupts, which LangGraph makes of the real clock, are numbered as they come."""
+    """The history's lines. Ids of interrupts, which LangGraph makes of the real clock, and names of objects in the
+    text of an error are numbered as they come.
+    """
     names: dict[str, str] = {}
 
     def number(match: re.Match[str]) -> str:
-        return names.setdefault(match.group(), f"interrupt {len(names)}")
+        return names.setdefault(match.group(), f"name {len(names)}")
 
-    return [_INTERRUPT.sub(number, json.dumps(op.to_json())) for op in found.history]
+    return [_NAME.sub(number, json.dumps(op.to_json())) for op in found.history]
 
 
 @pytest.mark.parametrize("saver", [HonestSaver, ReadsOld])

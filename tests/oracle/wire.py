@@ -35,6 +35,8 @@ class Wire:
         self._numbers = itertools.count()
         self._serving: set[asyncio.Task[Any]] = set()
         self.met: list[Trouble] = []
+        #: What tasks of a dead process wait for: they do nothing any more until the run is over.
+        self.never = asyncio.Event()
 
     async def ask(self, work: Callable[[], _T]) -> _T:
         """Have the server do ``work``; gives its answer, or raises as the plan says."""
@@ -92,6 +94,20 @@ class WireSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=behind.serde)
         self._behind = behind
         self._wire = wire
+        self._dead = False
+
+    def die(self) -> None:
+        """The process is gone: what it has not sent it never will, and it hears no answer."""
+        self._dead = True
+
+    async def _ask(self, work: Callable[[], _T]) -> _T:
+        if self._dead:
+            await self._wire.never.wait()
+        try:
+            return await self._wire.ask(work)
+        finally:
+            if self._dead:
+                await self._wire.never.wait()
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """As the saver behind does."""
@@ -99,23 +115,23 @@ class WireSaver(BaseCheckpointSaver[str]):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Over the wire."""
-        return await self._wire.ask(lambda: self._behind.get_tuple(config))
+        return await self._ask(lambda: self._behind.get_tuple(config))
 
     async def aput(self, config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any) -> RunnableConfig:
         """Over the wire."""
-        return await self._wire.ask(lambda: self._behind.put(config, checkpoint, metadata, new_versions))
+        return await self._ask(lambda: self._behind.put(config, checkpoint, metadata, new_versions))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Over the wire."""
-        await self._wire.ask(lambda: self._behind.put_writes(config, writes, task_id, task_path))
+        await self._ask(lambda: self._behind.put_writes(config, writes, task_id, task_path))
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Over the wire."""
-        await self._wire.ask(lambda: self._behind.delete_thread(thread_id))
+        await self._ask(lambda: self._behind.delete_thread(thread_id))
 
     async def alist(self, config: RunnableConfig | None, **kwargs: Any) -> AsyncIterator[CheckpointTuple]:
         """Over the wire, in one answer."""
-        for item in await self._wire.ask(lambda: list(self._behind.list(config, **kwargs))):
+        for item in await self._ask(lambda: list(self._behind.list(config, **kwargs))):
             yield item

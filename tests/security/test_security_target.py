@@ -25,6 +25,7 @@ from harness.environments.stack import Stack
 from harness.environments.target import TargetDatabases, init_target
 from harness.environments.target_dsn import TARGET, Target, read_target
 from harness.environments.target_guards import look
+from harness.environments.toxiproxy_server import answers
 from harness.registry import default_registry
 from harness.slot import Slot
 from harness.store import CellFolder
@@ -175,6 +176,17 @@ def test_a_slot_that_is_told_to_end_drops_what_its_cell_made(
     finally:
         slot.close()
     assert not [name for name in testing.databases() if name.startswith(f"chaos_{target.run}")]
+
+
+def test_a_stack_ends_even_where_the_target_is_refused_by_then(target: Target, testing: UserServer) -> None:
+    stack = Stack.open(TARGET, target=target)
+    api = stack._servers.api
+    testing.as_superuser("ALTER TABLE poolproof.owner RENAME TO gone", target.name)
+    with pytest.raises(ComponentError, match=r"could not drop what dead cells left: .* has no marker"):
+        stack.close()
+    testing.as_superuser("ALTER TABLE poolproof.gone RENAME TO owner", target.name)
+    assert not answers(*api)
+    assert not stack.folder.exists()
 
 
 def test_what_needs_rights_over_the_server_is_skipped_with_the_reason(target: Target) -> None:

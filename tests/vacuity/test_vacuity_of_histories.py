@@ -49,7 +49,10 @@ def test_v01_a_fault_that_reads_nothing_back() -> None:
 
 def test_v02_a_window_in_which_nobody_used_the_database() -> None:
     """The calls in flight run nodes, and load and save nothing: they cannot feel it."""
-    result = verdict_of(sound(lambda cell: None))
+    cell = sound(lambda cell: None)
+    cell.now_s += 1.0
+    cell.save("aput")  # afterwards somebody does
+    result = verdict_of(cell)
     assert result.verdict is Verdict.INVALID
     assert "V2" in result.reason
     assert "met no traffic" in result.reason
@@ -191,6 +194,30 @@ def test_v07_nobody_was_answered_under_damage_that_leaves_the_database_usable() 
     vacuous(Vacuity.V7, sound(usable=True), "nobody who met window 0")
 
 
+def test_v07_an_answer_between_two_windows_belongs_to_neither() -> None:
+    cell = MadeCell()
+    cell.gate()
+    for number in (0, 1):
+        cell.now_s = 3.0 + 4 * number
+        waiting = [cell.begin("turn", f"t{n}", thread=f"{AGENT}.u{n}.{number + 1}") for n in range(3)]
+        cell.strike(number, needs_in_flight=3, usable=True)
+        cell.save("aput", error=OPERATIONAL)
+        cell.now_s += 1.0
+        for call in waiting:
+            cell.complete(call, OpType.INFO, error=OPERATIONAL)
+        cell.heal(number)
+        cell.now_s += 1.0
+        cell.everybody(round_=2 + number)
+    cell.end()
+    vacuous(Vacuity.V7, cell, "nobody who met window 0")
+    quotes = verdict_of(cell).findings[-1].details["quotes"]
+    assert "nobody who met window 1" in str(quotes)
+
+
+def test_v07_damage_that_strikes_at_rest_needs_nobody_to_be_answered() -> None:
+    assert verdict_of(sound(usable=True, needs_in_flight=0)).verdict is Verdict.PASS
+
+
 def test_v07_nobody_called_after_the_damage() -> None:
     cell = without(sound(), lambda op: op.f == "turn" and op.time_s > 6.1)
     vacuous(Vacuity.V7, cell, "no call began after the last window had ended")
@@ -214,6 +241,18 @@ def test_v08_a_turn_of_which_no_save_was_begun_is_no_riddle() -> None:
             cell.call("turn", "t1", thread=f"{AGENT}.u{n}.9", status="info", error=OPERATIONAL)
 
     assert verdict_of(sound(refused)).verdict is Verdict.PASS
+
+
+def test_v08_a_turn_that_was_repeated_until_it_was_acknowledged_is_no_riddle() -> None:
+    def repeated(cell: MadeCell) -> None:
+        for n in range(8):
+            thread = f"{AGENT}.u{n}.9"
+            call = cell.begin("turn", "t1", thread=thread)
+            cell.save("aput", parent=call, thread=thread, error=OPERATIONAL)
+            cell.complete(call, OpType.INFO, error=OPERATIONAL)
+            cell.call("turn", "t1", thread=thread, attempt=2)
+
+    assert verdict_of(sound(repeated)).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("reader", ["turns", "sql_turns"])
@@ -281,6 +320,12 @@ def test_v14_a_window_that_lasted_longer_than_planned(late_s: float, verdict: Ve
     assert verdict_of(cell).verdict is verdict
     if verdict is Verdict.INVALID:
         vacuous(Vacuity.V14, cell, "was planned for 3.00 s and lasted 3.60 s")
+
+
+@pytest.mark.parametrize(("late_s", "verdict"), [(1.5, Verdict.PASS), (1.7, Verdict.INVALID)])
+def test_v14_a_long_window_may_miss_a_tenth(late_s: float, verdict: Verdict) -> None:
+    cell = sound(lambda made: made.save("aput", took_s=16.0 + late_s, error=OPERATIONAL), stop_s=16.0)
+    assert verdict_of(cell).verdict is verdict
 
 
 def test_v14_a_window_that_ended_early() -> None:

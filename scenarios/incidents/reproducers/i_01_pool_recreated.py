@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
-from scenarios.incidents.reproducers.chat import THREAD, chat, pool_of
+from scenarios.incidents.reproducers.chat import HELLO, chat
 from scenarios.incidents.reproducers.ground import main
+from scenarios.incidents.reproducers.pools import THREAD, pool_of
 
 
-async def conversation(dsn: str, recreates: bool) -> None:
-    pool: Any = pool_of(dsn)
-    await pool.open()
-    saver = AsyncPostgresSaver(pool)
-    await saver.setup()
-    agent = chat(saver)
-    await agent.ainvoke({"n": 0}, THREAD)
-    if recreates:  # what a health check does after a timeout
-        await pool.close()
-        pool = pool_of(dsn)
-        await pool.open()
-    else:
-        await pool.drain()  # new connections, and the pool that everybody knows stays open
-    await agent.ainvoke({"n": 0}, THREAD)
-    await pool.close()
+async def run(dsn: str, cured: bool) -> None:
+    async with pool_of(dsn) as pool:
+        saver = AsyncPostgresSaver(pool)
+        await saver.setup()
+        agent = chat(saver)
+        await agent.ainvoke(HELLO, THREAD)
+        if cured:
+            await pool.drain()  # every connection is replaced, and the pool that everybody knows stays open
+        else:
+            await pool.close()  # a health check timed out; the pool that it opens next is unknown to this agent
+        await agent.ainvoke(HELLO, THREAD)
 
 
 if __name__ == "__main__":
-    main(
-        lambda dsn: conversation(dsn, recreates=True),
-        lambda dsn: conversation(dsn, recreates=False),
-        r"PoolClosed: the pool '[^']+' is already closed",
-    )
+    main(run, r"PoolClosed: the pool '[^']+' is already closed")

@@ -19,8 +19,8 @@ class CheckOnCheckout(PoolWithoutCheck):
 
     name = "check_on_checkout"
     settings: ClassVar[Mapping[str, Any]] = {
-        "min_size": 8,
-        "max_size": 8,
+        "min_size": 20,
+        "max_size": 20,
         "timeout": 5.0,
         "check": AsyncConnectionPool.check_connection,
     }

@@ -7,10 +7,10 @@ from __future__ import annotations
 import asyncio
 
 from harness.core.pool import AgentHandle, Reply, Request
-from harness.pools.controls.incidents.check_on_checkout import CheckOnCheckout
+from harness.pools.controls.incidents.pool_without_check import PoolWithoutCheck
 
 
-class TimeoutOfAsyncio(CheckOnCheckout):
+class TimeoutOfAsyncio(PoolWithoutCheck):
     """As a web framework's middleware has it."""
 
     name = "timeout_of_asyncio"

@@ -1,0 +1,202 @@
+"""Every incident says where it was reported and what was seen, has both arms, and no number is forgotten."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.checkers.symptom import sightings
+from harness.cli.app import app
+from harness.cli.reproducing import incident_of, script, script_of
+from harness.core.errors import UsageError
+from harness.core.history import ErrorInfo, History, Op, OpType
+from harness.core.incident import SYMPTOM, Incident
+from harness.core.record import CellResult
+from harness.core.scenario import Scenario
+from harness.core.verdict import Guarantee, Verdict
+from harness.judge import with_symptom
+from harness.registry import CANDIDATE, CONTROL, default_registry, is_compared, is_reported, reproducers, role_of
+from harness.rendering.words import explanation
+from harness.selection import Size, Wish, select
+from harness.summary import summarize
+from harness.workloads.closed_loop import ClosedLoop
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "incidents.md").read_text(encoding="utf-8")
+#: The catalogue's numbers.
+CATALOGUE = set(range(1, 45))
+FIRST = {1, 2, 5, 6, 7, 10, 12, 13, 14, 19, 20, 25, 26, 27, 34}
+SCRIPTS = sorted(path.stem for path in reproducers().glob("i_*.py"))
+
+
+def incidents() -> dict[int, Scenario]:
+    return {s.incident.number: s for s in default_registry().scenarios.values() if s.incident is not None}
+
+
+def an_incident(**fields: object) -> Incident:
+    known = {"number": 1, "repo": "o/n", "issue": 7, "symptom": "boom", "red": "naive_recreate", "green": "shared_swap"}
+    return Incident(**{**known, **fields})  # type: ignore[arg-type]
+
+
+def failed(f: str, *errors: tuple[str, str]) -> Op:
+    """A row that ended in the first of ``errors``; the others are its causes."""
+    (name, message), *links = errors
+    info = ErrorInfo(name, message, links=tuple(("cause", *link) for link in links))
+    return Op(3, 1.0, OpType.INFO, f, "u0", 1, {}, info)
+
+
+def red_cell(*rows: Op, strategy: str = "naive_recreate") -> CellResult:
+    result = CellResult(
+        id="x", scenario="a/b", strategy=strategy, agents=("A",), durability="async", seed=0, role="control",
+        verdict=Verdict.FAIL,
+    )  # fmt: skip
+    return with_symptom(result, History(rows), an_incident())
+
+
+class TestTheIncidentsThatShip:
+    def test_the_first_fifteen_are_there(self) -> None:
+        assert set(incidents()) >= FIRST
+
+    @pytest.mark.parametrize("number", sorted(incidents()), ids=lambda number: f"I-{number}")
+    def test_an_incident_is_complete(self, number: int) -> None:
+        scenario = incidents()[number]
+        incident = scenario.incident
+        assert incident is not None
+        registry = default_registry()
+        assert re.fullmatch(rf"incidents/i_{number:02d}_[a-z_]+", scenario.name)
+        assert scenario.strategies == (incident.red, incident.green)
+        assert role_of(registry.strategy(incident.red)) == CONTROL
+        assert role_of(registry.strategy(incident.green)) == CANDIDATE
+        assert incident.symptom or (incident.red in dict(scenario.must_catch))
+        assert (scenario.full_only, scenario.quick, scenario.on_request) == (True, False, False)
+        assert incident.source in scenario.heading
+
+    def test_the_page_has_each_number_of_the_catalogue_once(self) -> None:
+        covered, _, rest = PAGE.partition("## Not covered")
+        rows = [int(number) for number in re.findall(r"^\| I-(\d+) \|", covered, re.MULTILINE)]
+        reasons = dict(re.findall(r"^\| I-(\d+) \| (.+) \|$", rest, re.MULTILINE))
+        assert rows == sorted(incidents())
+        assert {*rows, *map(int, reasons)} == CATALOGUE
+        assert not {*rows} & {*map(int, reasons)}
+        assert all(len(reason) > 20 for reason in reasons.values())
+
+    def test_the_page_says_what_the_scenarios_say(self) -> None:
+        for number, scenario in incidents().items():
+            assert scenario.incident is not None
+            (row,) = re.findall(rf"^\| I-{number} \|(.+)\|$", PAGE, re.MULTILINE)
+            columns = [column.strip() for column in row.split("|")]
+            assert columns[0] == scenario.incident.source
+            assert columns[2:4] == [scenario.incident.red, scenario.incident.green]
+            assert columns[4].startswith("yes" if script_of(scenario).is_file() else "no: ")
+
+    def test_the_page_says_how_long_they_take(self) -> None:
+        scheduled_s = sum(len(s.strategies) * s.scheduled_s for s in incidents().values())
+        assert f"One round schedules {scheduled_s:.0f} s" in PAGE
+
+
+class TestSelection:
+    def test_arms_run_in_their_incidents_alone(self) -> None:
+        registry = default_registry()
+        reported = {name for name, strategy in registry.strategies.items() if is_reported(strategy)}
+        assert reported
+        assert not any(is_compared(registry.strategies[name]) for name in reported)
+        used = {(c.scenario.partition("/")[0], c.strategy) for c in select(registry, Wish(size=Size.FULL)).cells}
+        assert {family for family, strategy in used if strategy in reported} == {"incidents"}
+        assert {strategy for _, strategy in used} >= reported
+
+    def test_an_incident_of_one_durability_keeps_to_it(self) -> None:
+        cells = select(default_registry(), Wish(scenarios=["incidents"], size=Size.FULL)).cells
+        by = {number: {c.durability for c in cells if c.scenario == s.name} for number, s in incidents().items()}
+        assert by[34] == {"async"}
+        assert by[1] == {"async", "sync", "exit"}
+
+    def test_a_durability_that_was_named_is_taken(self) -> None:
+        wish = Wish(scenarios=["incidents/i_34_answer_not_stored"], durability="sync")
+        assert {cell.durability for cell in select(default_registry(), wish).cells} == {"sync"}
+
+
+class TestTheSymptom:
+    def test_it_is_looked_for_in_the_whole_graph_where_the_user_saw_it(self) -> None:
+        rows = (failed("turn", ("RuntimeError", "wrapped"), ("X", "big boom")), failed("aput", ("X", "boom")))
+        found = sightings(History(rows), an_incident())
+        assert (found.times, found.text) == (1, "X: big boom")
+        assert sightings(History(rows), an_incident(seen_by=("aput",))).text == "X: boom"
+        assert sightings(History(rows), an_incident(symptom="^X: big")).times == 1
+
+    def test_a_red_arm_that_shows_it_is_caught(self) -> None:
+        cell = red_cell(failed("turn", ("X", "boom")))
+        assert (cell.expected, cell.caught, cell.as_it_should_be) == ((SYMPTOM,), (SYMPTOM,), True)
+        assert explanation(cell) == "Caught showing the symptom, as it must be. 1 times: X: boom"
+
+    def test_a_red_arm_that_does_not_show_it_makes_the_run_prove_nothing(self) -> None:
+        cell = red_cell(failed("turn", ("X", "something else")))
+        assert not cell.as_it_should_be
+        green = CellResult(
+            id="y", scenario="a/b", strategy="shared_swap", agents=("A",), durability="async", seed=0,
+            role="candidate", verdict=Verdict.PASS,
+        )  # fmt: skip
+        summary = summarize((cell, green), planned=2, scenarios=(), started="2026-11-21T12:00:00Z", wall_s=1.0)
+        assert summary.exit == 3
+        assert "naive_recreate in a/b: symptom" in summary.exit_reason
+
+    def test_the_green_arm_owes_no_symptom(self) -> None:
+        cell = red_cell(failed("turn", ("X", "boom")), strategy="shared_swap")
+        assert (cell.expected, cell.measures["symptom_times"]) == ((), 1)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            ({"number": 0}, "allowed: 1 and above"),
+            ({"repo": "a/b/c"}, "allowed: owner/name"),
+            ({"symptom": "("}, "no regular expression"),
+            ({"green": "naive_recreate"}, "allowed: two strategies"),
+        ],
+    )
+    def test_an_impossible_incident_is_refused(self, fields: dict[str, object], words: str) -> None:
+        with pytest.raises(UsageError, match=re.escape(words)):
+            an_incident(**fields)
+
+    def test_a_symptom_without_words_needs_a_guarantee(self) -> None:
+        about: dict[str, object] = {"name": "a/b", "title": "T", "why": "W", "question": 1, "baseline": True}
+        with pytest.raises(UsageError, match="no symptom in words"):
+            Scenario(**about, load=ClosedLoop(), incident=an_incident(symptom=""))  # type: ignore[arg-type]
+        must = (("naive_recreate", Guarantee.NO_HANG),)
+        made = Scenario(**about, load=ClosedLoop(), incident=an_incident(symptom=""), must_catch=must)  # type: ignore[arg-type]
+        assert made.strategies == ("naive_recreate", "shared_swap")
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [("I-3", "no incident has the number 3"), ("network/steady", "is no incident"), ("i_99x", "unknown scenario")],
+    )
+    def test_a_name_that_is_no_incident_is_refused(self, name: str, words: str) -> None:
+        with pytest.raises(UsageError, match=words):
+            incident_of(default_registry(), name)
+
+
+class TestScripts:
+    @pytest.mark.parametrize("stem", SCRIPTS)
+    def test_a_script_is_small_and_needs_nothing_of_ours(self, stem: str) -> None:
+        scenario = default_registry().scenario(f"incidents/{stem}")
+        text = script(scenario, script_of(scenario))
+        assert len(text.splitlines()) < 80
+        assert max(map(len, text.splitlines())) <= 120
+        tree = ast.parse(text)
+        found = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        found |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        assert not {name.partition(".")[0] for name in found} & {"harness", "scenarios"}
+
+    @pytest.mark.parametrize("name", ["I-1", "1", "i_01", "incidents/i_01", "incidents/i_01_pool_recreated"])
+    def test_every_way_of_naming_it_prints_the_same(self, name: str) -> None:
+        shown = CliRunner().invoke(app, ["reproduce", name], catch_exceptions=False)
+        assert shown.output.startswith('"""A class-level pool is closed')
+        assert "forum.langchain.com/t/1730" in shown.output
+
+    def test_one_without_a_script_says_which_have_one(self) -> None:
+        with pytest.raises(UsageError, match="those that have one: i_01_pool_recreated"):
+            CliRunner().invoke(app, ["reproduce", "I-13"], catch_exceptions=False)
