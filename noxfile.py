@@ -47,7 +47,7 @@ def proof(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Whether the checkers' tests notice wrong checkers: ``nox -s mutants -- --all``, or a sample (--sample, --seed)."""
+    """Whether the checkers' tests notice wrong checkers: ``nox -s mutants -- --all``, or a sample."""
     _install(session, "-e", ".[dev,mutants]")
     _run(session, "python", "-m", "tests.mutants", *session.posargs)
 

@@ -29,7 +29,7 @@ LIST = ROOT / "docs" / "mutants.md"
 #: At least this share must be killed.
 BAR = 0.95
 #: What shows, counts or explains, and decides nothing.
-NO_VERDICT = ("__init__", "timeline", "measures", "hits", "checkpoint_tree")
+NO_VERDICT = ("__init__", "timeline", "measures", "hits", "checkpoint_tree", "symptom")
 #: Longest that all of it may take, in seconds.
 LIMIT_S = 4 * 3600.0
 #: Fast tests alone: what generates histories takes seconds a mutant.
@@ -150,7 +150,9 @@ def _inside(names: str, children: int) -> None:
 
 
 def _leave_out_what_is_only_said() -> None:
-    """No mutants in sentences: strings with a space, f-strings and what stands in them, and names that hold words."""
+    """No mutants in sentences (strings with a space, f-strings and what stands in them, names that hold words), nor in
+    how a number is rounded.
+    """
     cst: Any = importlib.import_module("libcst")
     mutators: Any = importlib.import_module("mutmut.mutation.mutators")
     visitor: Any = importlib.import_module("mutmut.mutation.file_mutation").MutationVisitor
@@ -181,7 +183,8 @@ def _leave_out_what_is_only_said() -> None:
     skip = visitor._skip_node_and_children
 
     def skip_words(self: Any, node: Any) -> bool:
-        return isinstance(node, cst.FormattedString | cst.ConcatenatedString) or skip(self, node)
+        rounded = isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value == "round"
+        return rounded or isinstance(node, cst.FormattedString | cst.ConcatenatedString) or skip(self, node)
 
     visitor._skip_node_and_children = skip_words
 

@@ -22,7 +22,7 @@ from harness.cli import main
 from harness.core.errors import ComponentError, MissingComponent
 from harness.core.record import CellResult, RunSummary
 from harness.core.verdict import Finding, Guarantee, Verdict
-from harness.registry import default_registry, is_planted
+from harness.registry import default_registry, is_compared
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -109,7 +109,7 @@ class TestRun:
         main(["run"])
         assert ran.plan is not None
         registry = default_registry()
-        compared = sum(not is_planted(strategy) for strategy in registry.strategies.values())
+        compared = sum(is_compared(strategy) for strategy in registry.strategies.values())
         usual = [s for s in registry.scenarios.values() if not s.on_request and not s.full_only]
         assert len(ran.plan.cells) == sum(len(scenario.strategies) or compared for scenario in usual)
         assert (ran.plan.jobs, ran.plan.require_all, ran.plan.out) == (None, False, None)

@@ -10,7 +10,7 @@ import pytest
 from harness.core.cell import DEFAULT_AGENTS, DURABILITIES
 from harness.core.errors import UsageError
 from harness.core.scenario import Scenario
-from harness.registry import CONTROL, default_registry, is_planted, role_of
+from harness.registry import CONTROL, default_registry, is_compared, is_planted, role_of
 from harness.selection import Selection, Size, Wish, ci_requires_all, select
 
 POOL = """
@@ -30,7 +30,7 @@ def chosen(wish: Wish, *, sentinels: bool = True) -> Selection:
 def usual(wanted: Callable[[Scenario], bool]) -> set[tuple[str, str]]:
     """Scenario and strategy of what runs when nobody names anything, for the scenarios that are ``wanted``."""
     registry = default_registry()
-    compared = [name for name, strategy in registry.strategies.items() if not is_planted(strategy)]
+    compared = [name for name, strategy in registry.strategies.items() if is_compared(strategy)]
     scenarios = [s for s in registry.scenarios.values() if wanted(s) and not s.on_request]
     return {(scenario.name, name) for scenario in scenarios for name in scenario.strategies or compared}
 
@@ -51,7 +51,8 @@ class TestSizes:
 
     def test_full_is_every_durability_three_times(self) -> None:
         cells = chosen(Wish(size=Size.FULL)).cells
-        assert len(cells) == 9 * len(usual(lambda _: True))
+        once = {name: len(s.durabilities) or 3 for name, s in default_registry().scenarios.items()}
+        assert len(cells) == sum(3 * once[scenario] for scenario, _ in usual(lambda _: True))
         assert {cell.durability for cell in cells} == set(DURABILITIES)
         assert {cell.seed for cell in cells} == {0, 1, 2}
 
@@ -218,7 +219,7 @@ class TestTheJudgesTest:
 def test_must_catch_holds_the_pairs_of_the_selected_cells_only() -> None:
     registry = default_registry()
     assert {control for _, control, _ in chosen(Wish()).must_catch} == {
-        control for scenario in registry.scenarios.values() for control, _ in scenario.must_catch
+        control for s in registry.scenarios.values() if not s.full_only for control, _ in s.must_catch
     }
     assert chosen(Wish(strategies=["per_agent_pool"]), sentinels=False).must_catch == ()
     assert all(role_of(registry.strategies[control]) == CONTROL for _, control, _ in chosen(Wish()).must_catch)

@@ -22,6 +22,7 @@ FILE_LINES = 600
 MAY_PRINT = (
     "harness/cli/",
     "harness/rendering/terminal.py",
+    "scenarios/incidents/reproducers/",
     "harness/progress.py",
     "harness/slot_process.py",
     "harness/bench.py",

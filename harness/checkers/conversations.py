@@ -230,12 +230,20 @@ class Conversation:
         gone = [turn for turn in self._shown if turn not in held and turn in self.shown_in_doubt]
         self.lapses += [Lapse("R2", turn, self.shown_at, call) for turn in gone]
         if len(self.lapses) == before:
-            old = [turn for turn in self._shown if turn not in self.excused]
-            new = [turn for turn in turns if turn not in self.excused]
-            if new[: len(old)] != old:
-                odd = next((a for a, b in zip(old, new, strict=False) if a != b), old[-1])
+            odd = self.displaced(turns)
+            if odd:
                 self.lapses.append(Lapse("N1", odd, self.shown_at, call))
         self._show(call, turns, held)
+
+    def displaced(self, turns: Sequence[str]) -> str:
+        """The first turn that does not stand where the last reply showed it; empty if ``turns`` extend that reply, what
+        was taken back left out.
+        """
+        old = [turn for turn in self._shown if turn not in self.excused]
+        new = [turn for turn in turns if turn not in self.excused]
+        if self._maybe_wiped or new[: len(old)] == old:
+            return ""
+        return next((a for a, b in zip(old, new, strict=False) if a != b), old[-1])
 
     def _show(self, call: Call, turns: list[str], held: set[str]) -> None:
         assert call.end is not None

@@ -54,6 +54,8 @@ class NoLostTurn(Checker):
                 lost.update(case.turn for case in gone)
                 cases += gone
                 cases += _unanswered(conversation, thread)
+                if not gone and not conversation.lapses:  # what a reply showed wrongly is told of already
+                    cases += _displaced(conversation, thread)
         acknowledged = sum(len(conversation.required) for conversation in reading.conversations.values())
         disagree = [words for words in map(turns_disagree, facts.threads.values()) if words]
         found = flaws(cases, reading) + [Flaw(Verdict.INVALID, words) for words in disagree]
@@ -109,6 +111,14 @@ def _loss(
     if agent is not None and sql is not None and by_agent != by_sql:
         words += f", and the two readers disagree: {seen_by(by_agent, by_sql)}"
     return Case(Anomaly.L2 if hidden else Anomaly.L1, conversation.thread, turn, words, (row,))
+
+
+def _displaced(conversation: Conversation, thread: ThreadFacts) -> Iterator[Case]:
+    """N1: everything is there, but not as the last reply showed it."""
+    turn = conversation.displaced(thread.turns or ()) if thread.turns is not None else ""
+    if turn:
+        words = f"turn {turn} {_LAPSES[Anomaly.N1]}: the final read of a fresh agent"
+        yield Case(Anomaly.N1, conversation.thread, turn, words, (conversation.shown_at,))
 
 
 def _unanswered(conversation: Conversation, thread: ThreadFacts) -> Iterator[Case]:

@@ -7,7 +7,6 @@ before what is decided by the rows' indexes, never by times.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -125,7 +124,6 @@ class Damage(NamedTuple):
     delay_ms: float
     holds_connections: bool
     needs_in_flight: float
-    in_flight: float
     fault: Mapping[str, Json]
     change: Mapping[str, Json]  # what the component said last: at the heal, else when it was installed
     row: int
@@ -298,18 +296,16 @@ class Reading:
 
     def _played(self) -> dict[str, Conversation]:
         threads = {name: Conversation(name) for name in dict.fromkeys(call.thread for call in self.calls)}
-        ends = sorted((call for call in self.calls if call.end is not None), key=_end_row)
-        # The rows of the ends, and one that no call begins after: what ended before a call began is played before it.
-        rows = [*map(_end_row, ends), math.inf]
-        place = 0
+        ends = sorted((call.end.index, place) for place, call in enumerate(self.calls) if call.end is not None)
+        played = 0
         for call in self.calls:
-            began = call.invoke.index
-            while rows[place] < began:
-                threads[ends[place].thread].ended(ends[place])
-                place += 1
+            while played < len(ends) and ends[played][0] < call.invoke.index:
+                ended = self.calls[ends[played][1]]
+                threads[ended.thread].ended(ended)
+                played += 1
             threads[call.thread].began(call)
-        for call in ends[place:]:
-            threads[call.thread].ended(call)
+        for _, place in ends[played:]:
+            threads[self.calls[place].thread].ended(self.calls[place])
         return threads
 
     # -- phases, windows, stalls ----------------------------------------------------------------------------------
@@ -366,7 +362,6 @@ class Reading:
                     delay_ms=number(value, "delay_ms"),
                     holds_connections=value.get("holds_connections") is True,
                     needs_in_flight=number(value, "needs_in_flight"),
-                    in_flight=number(value, "in_flight"),
                     fault=fault if isinstance(fault, dict) else {},
                     change=change if isinstance(change, dict) else {},
                     row=op.index,
@@ -417,15 +412,11 @@ class Reading:
 
 def of_time(call: Call) -> bool:
     """True if a machine that stood still can by itself have kept this call from its answer."""
-    if call.status in ("refused", "open") or call.end is None or call.end.error is None:
+    error = None if call.end is None else call.end.error
+    if error is None:
         return True
-    error = call.end.error
     names = {error.type, *error.classes, *(name for _, name, _ in error.links)}
     return any(name.rpartition(".")[2] in _OF_TIME for name in names)
-
-
-def _end_row(call: Call) -> int:
-    return -1 if call.end is None else call.end.index
 
 
 def _backends(value: Mapping[str, Json]) -> dict[str, frozenset[int]] | None:

@@ -19,7 +19,6 @@ from harness.core.errors import UsageError
 from harness.core.scenario import Scenario
 from harness.registry import Registry, default_registry, reproducers
 
-_SHARED = "scenarios.incidents.reproducers."
 _NUMBER = re.compile(r"^(?:incidents/)?i[-_]?0*(\d+)$|^0*(\d+)$", re.IGNORECASE)
 _USAGE = """
 {source}: {title}
@@ -80,11 +79,9 @@ def _parts(path: Path, seen: set[Path]) -> Iterator[tuple[str, str, list[ast.Imp
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             begin = node.end_lineno or 0
-            module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
-            shared = path.with_name(f"{module.removeprefix(_SHARED)}.py")
-            if not module.startswith(_SHARED):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
                 imports.append(node)
-            elif shared not in seen:
+            elif (shared := path.with_name(f"{node.module}.py")) not in seen:
                 yield from _parts(shared, seen)
     kept = [line.partition("  # type: ignore")[0] for line in lines[begin:]]
     yield ast.get_docstring(tree) or "", "\n".join(kept).strip(), imports

@@ -91,7 +91,7 @@ class Caller:
             self._traffic.ended()
         outcome = self._complete(row, action, request, task, hung, group.strategy.errors)
         if not await request.settle() or not dead or row.open_writes:
-            # LangGraph does not cancel a run's saves, and a second cancellation makes it leave without waiting for them.
+            # LangGraph does not cancel a run's saves, and a second cancellation makes it leave without awaiting them.
             return Outcome("hung")
         return outcome
 

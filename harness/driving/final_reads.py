@@ -75,7 +75,7 @@ async def _read(
     interrupts = [item for _, channel, value in pending if channel == _INTERRUPT for item in value]
     turns = tuple(agent.turns_in(values))
     sql = await read_thread(plain, thread) if exists else SqlThread(said=Said((), ()), effects=())
-    # A missing parent or a second root may be a checkpoint that strayed from another thread: look at the older ones too.
+    # A missing parent or a second root may be a checkpoint that strayed from another thread: look at older ones too.
     strayed = sql.dangling_parents > 0 or sql.roots > 1
     looked = exists and (strayed or set(used) - set(turns) or turns != sql.turns)
     ever = await turns_ever(plain, thread) if looked else Ever(turns, {})

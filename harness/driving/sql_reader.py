@@ -134,7 +134,7 @@ async def read_thread(admin: psycopg.AsyncConnection[Any], thread: str) -> SqlTh
 
 @dataclass(frozen=True, slots=True)
 class Ever:
-    """What any checkpoint of a thread holds: the turn ids, and the newest one by version of the ``messages`` channel."""
+    """What any checkpoint of a thread holds: turn ids, and the newest one by version of the ``messages`` channel."""
 
     turns: tuple[str, ...]
     newest: Mapping[str, str]

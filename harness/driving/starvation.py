@@ -9,8 +9,8 @@ from pathlib import Path
 
 #: Waiting is looked at over this long.
 WINDOW_S = 0.5
-#: Waiting for more than this share of a window is told. Three cells abreast on two cores wait for 0.3 of the time, and in
-#: one window of a hundred for 0.58.
+#: Waiting for more than this share of a window is told. Three cells abreast on two cores wait for 0.3 of the time, and
+#: in one window of a hundred for 0.58.
 STARVED_SHARE = 0.6
 
 

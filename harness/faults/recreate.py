@@ -23,8 +23,8 @@ class Recreate:
     """Orders ``times`` re-creations of every group, ``pause_ms`` apart.
 
     Each waits up to ``wait_ms`` for the chosen state: three calls in flight and a request queued in the group's pool;
-    after a quarter of the time a call queued behind another one of its saver has to do, since a pool of its own for each
-    agent hardly ever queues. With ``queued`` false three calls in flight are enough: while the database is away a
+    after a quarter of the time a call queued behind another one of its saver has to do, since a pool of its own for
+    each agent hardly ever queues. With ``queued`` false three calls in flight are enough: while the database is away a
     strategy that refuses at once has no queue at all.
     """
 

@@ -4,6 +4,7 @@ rows it is seen.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -303,3 +304,95 @@ def test_a_torn_state_names_its_thread() -> None:
     assert [(case["code"], case["thread"], case["turn"], case["text"]) for case in cases] == [
         ("T1", THREAD, "", f"thread {THREAD}: odd")
     ]
+
+
+def test_what_a_fork_that_is_under_way_may_drop_is_excused_when_it_ends() -> None:
+    cell = _cell("t1", "t2")
+    fork = cell.begin("fork", "f1", target=T2)
+    cell.call("turn", "t3")
+    cell.complete(fork, value={"turns": [T1]})
+    only = (T1,)
+    assert _seen(LOST, cell, cell.facts(turns=only, sql_turns=only, answers=only, history_turns=only)) == []
+
+
+def test_a_turn_after_a_delete_in_doubt_may_come_and_go() -> None:
+    cell = _cell("t1")
+    cell.call("delete", "d1", status="info")
+    cell.call("turn", "t2", turns=())
+    cell.call("restore", "r1", turns=(T2,))
+    cell.call("restore", "r2", turns=(T1,))
+    cell.call("restore", "r3", turns=(T1, T2))
+    assert _seen(LOST, cell) == []
+    assert _seen(LOST, cell, cell.facts(turns=(), sql_turns=(), answers=())) == []
+
+
+def test_as_many_forks_as_were_asked_for_hide_nothing_wrongly() -> None:
+    for forks, codes in ((2, []), (3, ["P1"])):
+        cell = _cell("t1", "t2", "t3")
+        for fork in ("f1", "f2"):
+            cell.call("fork", fork, target=T3, turns=(T1, T2))
+        facts = cell.facts(turns=(T1,), history_turns=(T1, T2), forks=forks)
+        assert [code for code, _, _ in _seen(APART, cell, facts)] == codes
+
+
+def test_a_thread_that_nobody_could_read_is_not_judged_by_its_forks() -> None:
+    cell = _cell("t1")
+    assert _seen(APART, cell, cell.facts(turns=None, sql_turns=None, forks=3, dangling_parents=2)) == []
+
+
+def test_r2_in_the_final_state_names_its_call_and_the_reply_that_showed_it() -> None:
+    cell = _cell("t1")
+    cell.call("turn", "t2", status="info")
+    cell.call("restore", "r1", turns=(T1, T2))
+    assert _seen(LOST, cell) == [("R2", T2, (2, 3, 4, 5))]
+
+
+@pytest.mark.parametrize(
+    ("saves", "checkpoints", "codes"),
+    [
+        ([("aput", None)], 1, []),
+        ([("aput", None)], 2, ["Z1"]),
+        ([("aput_writes", None)], 0, []),
+        ([("aput_writes", None)], 1, ["Z1"]),
+        ([("aget_tuple", None)], 0, ["Z1"]),
+        ([], 0, ["Z1"]),
+        ([("aput", "ok")], 1, ["Z1"]),
+        ([("aput", "after")], 1, ["Z1"]),
+        ([("aput", "elsewhere")], 1, ["Z1"]),
+    ],
+)
+def test_saves_in_doubt_when_the_thread_was_deleted_may_leave_a_rest(
+    saves: list[tuple[str, str | None]], checkpoints: int, codes: list[str]
+) -> None:
+    cell = _cell("t1")
+    value: dict[str, Any] = {"thread": THREAD, "turn": T1}
+    for f, how in saves:
+        if how in (None, "ok", "elsewhere"):
+            number = cell.invoke(f, "g0/A", {**value, "thread": "other"} if how == "elsewhere" else value)
+            if how == "ok":
+                cell.complete(number)
+    cell.call("delete", "d1")
+    if ("aput", "after") in saves:
+        cell.invoke("aput", "g0/A", value)
+    facts = cell.facts(exists=True, checkpoints=checkpoints, problems=("torn",))
+    expected = [] if not codes else ["Z1", "T1"]
+    assert [code for code, _, _ in _seen(APART, cell, facts)] == expected
+
+
+def test_a_rest_of_one_deleted_thread_excuses_no_other() -> None:
+    cell = _cell("t1")
+    cell.invoke("aput", "g0/A", {"thread": THREAD, "turn": T1})
+    cell.call("delete", "d1")
+    other = "SupervisorAgent.u1.0"
+    cell.call("turn", "t1", thread=other)
+    facts = cell.facts(exists=True, checkpoints=1)
+    torn = {name: dataclasses.replace(facts.threads[name], problems=("odd",)) for name in (THREAD, other)}
+    assert _seen(APART, cell, Facts(threads=torn, table_threads=tuple(torn))) == [("T1", "", ())]
+
+
+def test_a_deleted_turn_that_is_there_names_its_thread() -> None:
+    cell = _cell("t1")
+    cell.call("delete", "d1")
+    cell.call("turn", "t2")
+    cases: Any = APART.check(cell.history, cell.facts(turns=(T1, T2)), BOUNDS).details["anomalies"]
+    assert [(case["code"], case["thread"], case["turn"]) for case in cases] == [("Z1", THREAD, T1)]

@@ -83,6 +83,42 @@ def test_saver_calls_are_read_as_their_rows_say() -> None:
     assert Reading(cell.history).saver_calls_of == {first.thread: [first], "a": [second, third]}
 
 
+def test_calls_are_read_as_their_rows_say() -> None:
+    cell = MadeCell()
+    cell.call("turn", "t1", group="g1", deadline_s=3.0)
+    (call,) = Reading(cell.history).calls
+    assert (call.kind, call.user, call.group, call.agent) == ("turn", "u0", "g1", AGENT)
+    assert (call.thread, call.turn, call.status) == (f"{AGENT}.u0.0", f"{AGENT}.u0.0/t1", "ok")
+    assert (call.began_s, call.ended_s, call.given_s) == (0.0, 0.1, 3.0)
+
+
+@pytest.mark.parametrize("key", ["group", "agent", "thread", "turn"])
+def test_a_word_that_is_none_is_empty_and_the_others_stand(key: str) -> None:
+    value: dict[str, Any] = {name: name.upper() for name in ("group", "agent", "thread", "turn")}
+    row = Op(0, 0.0, OpType.INVOKE, "turn", "u0", 1, {**value, key: 3})
+    (call,) = Reading(History([row])).calls
+    found = {"group": call.group, "agent": call.agent, "thread": call.thread, "turn": call.turn}
+    assert found == {**value, key: ""}
+    assert call.given_s is None
+
+
+def test_a_window_without_a_number_is_a_window() -> None:
+    rows = [
+        Op(0, 1.0, OpType.INVOKE, "fault", "faults", 1, {"kind": "x", "delay_ms": 5, "fault": 3, "usable": True}),
+        Op(1, 2.0, OpType.OK, "fault", "faults", 1, {"change": {"a": 1}}),
+        Op(2, 3.0, OpType.INVOKE, "heal", "faults", 2, {}),
+        Op(3, 4.0, OpType.OK, "heal", "faults", 2, {}),
+        Op(4, 5.0, OpType.INVOKE, "fault", "faults", 3, {"window": 7}),
+        Op(5, 6.0, OpType.INFO, "log", "x", None, {}),
+    ]
+    first, second = Reading(History(rows)).damages
+    assert (first.number, first.kind, first.began_s, first.ended_s) == (-1, "x", 1.0, 4.0)
+    assert (first.installed, first.healed, first.usable, first.delay_ms) == (True, True, True, 5.0)
+    assert (dict(first.fault), dict(first.change), first.row) == ({}, {}, 0)
+    assert (second.number, second.kind, second.ended_s) == (7, "unnamed fault", 6.0)
+    assert (second.installed, second.healed, second.usable) == (False, False, False)
+
+
 def test_backends_that_are_no_list_are_none() -> None:
     row = Op(0, 0.0, OpType.INFO, "connections", "sampler", None, {"backends": {"g0": "123", "g1": [1, "x"]}})
     (sample,) = Reading(History([row])).samples
@@ -162,6 +198,23 @@ def test_the_longest_stretch_that_no_black_hole_explains_is_what_counts() -> Non
     shows(finding, Verdict.FAIL)
     assert finding.evidence == (first, last)
     assert f"held {len(many)} backends for 0.5 s or more" in finding.summary
+
+
+def test_of_two_stretches_beside_a_black_hole_the_longer_one_counts() -> None:
+    many = list(range(BOUNDS.budget + 1))
+    cell = MadeCell()
+    cell.gate()
+    first = cell.sample_row(g0=many)
+    cell.now_s += 1.0
+    cell.strike(holds_connections=True)
+    cell.now_s += 1.0
+    cell.heal()
+    cell.now_s += 0.75
+    cell.sample(g0=[1])
+    finding = _ask(ConnectionBudget(), cell)
+    shows(finding, Verdict.FAIL)
+    assert finding.evidence == (first,)
+    assert "for 1.0 s or more" in finding.summary
 
 
 def test_one_backend_left_is_one_too_many() -> None:

@@ -73,6 +73,17 @@ def test_a_hang_that_the_machine_may_explain_keeps_its_evidence() -> None:
     assert "stood still for 3.0 s" in finding.summary
 
 
+@pytest.mark.parametrize(("stood_s", "verdict"), [(0.5, Verdict.INVALID), (0.25, Verdict.SLOW)])
+def test_a_stall_that_brings_the_call_back_to_the_bound_makes_it_doubtful(stood_s: float, verdict: Verdict) -> None:
+    cell = MadeCell()
+    call = cell.begin("turn", "t1")
+    cell.now_s = 5.0
+    cell.point("stall", "watchdog", {"seconds": stood_s, "host": True})
+    cell.now_s = 10.5
+    cell.complete(call)
+    shows(_ask(NoHang(), cell), verdict)
+
+
 # -- recovers -----------------------------------------------------------------------------------------------------
 
 

@@ -195,8 +195,23 @@ def test_a_turn_in_doubt_may_be_there_or_not() -> None:
     cell.call("turn", "t2", status="info")
     cell.call("turn", "t3")
     shows(_check(cell), Verdict.PASS)
-    both = turns_of(1, 2, 3)
-    shows(_check(cell, cell.facts(turns=both, sql_turns=both, history_turns=both)), Verdict.PASS)
+    late = turns_of(1, 3, 2)
+    shows(_check(cell, cell.facts(turns=late, sql_turns=late, history_turns=late)), Verdict.PASS)
+
+
+def test_a_final_state_that_does_not_extend_the_last_reply_is_n1_once() -> None:
+    cell = MadeCell()
+    cell.call("turn", "t1")
+    cell.call("turn", "t2", status="info")
+    cell.call("turn", "t3")
+    between = turns_of(1, 2, 3)
+    finding = _check(cell, cell.facts(turns=between, sql_turns=between, history_turns=between))
+    shows(finding, Verdict.FAIL, "N1")
+    assert finding.details["count"] == 1
+    assert finding.evidence == (4, 5), "the reply that showed t3 where t2 stands now"
+    cell.call("restore", "r1", turns=turns_of(3, 1))
+    again = _check(cell, cell.facts(turns=between, sql_turns=between, history_turns=between))
+    assert again.details["count"] == 1, "a reply that was wrong already is told of, and no more"
 
 
 def test_n1_a_reply_in_another_order() -> None:

@@ -222,6 +222,15 @@ def test_a_cancel_request_and_tls_without_asking_pass_unread() -> None:
         assert session.opaque
 
 
+@pytest.mark.parametrize("nonsense", [b"Z\0\0\0\3rest", b"\xff\0\0\0\x10rest"])
+def test_what_is_no_message_is_read_no_further(nonsense: bytes) -> None:
+    session = Session()
+    talk = (*LOGIN, ("S", nonsense), *PIPELINE)
+    found, to_server, to_client = follow(talk, session=session)
+    assert session.opaque
+    assert (found, to_server, to_client) == ([], sent(talk, "C"), sent(talk, "S"))
+
+
 def test_what_is_undone_is_no_commit() -> None:
     failed = (
         ("C", parse("s", SAVE) + execute("s") + SYNC),

@@ -1,5 +1,5 @@
-"""A small real graph with everything that a saver can spoil: parallel tasks, a sub-graph with checkpoints of its own, an
-interrupt that some turns run into, and an append-only channel that tells who worked.
+"""A small real graph with everything that a saver can spoil: parallel tasks, a sub-graph with checkpoints of its own,
+an interrupt that some turns run into, and an append-only channel that tells who worked.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ async def _answer(state: _State) -> dict[str, Any]:
     return {"messages": [AIMessage(content=f"done: {turn}")], "effects": [f"{turn}/answer"]}
 
 
-async def _find(shelf: _Shelf) -> dict[str, Any]:
-    return {"found": shelf["turn"]}
+async def _find(state: _Shelf) -> dict[str, Any]:
+    return {"found": state["turn"]}
 
 
 def _shelf() -> Any:

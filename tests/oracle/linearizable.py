@@ -14,7 +14,7 @@ from typing import NamedTuple
 class Step(NamedTuple):
     """One call, from row ``began`` to row ``ended`` (infinite if nobody knows how it ended: it may act at any time, or
     never). ``turn`` is what it appends, unless it is there already; empty for a read. ``shown`` is the list that it
-    returned, None if it returned none.
+    returned, None if it returned none; it may be the list from just before the step's own turn.
     """
 
     began: float
@@ -42,6 +42,6 @@ def linearizable(steps: Sequence[Step]) -> bool:
             if step.began > earliest:
                 continue
             after = state if not step.turn or step.turn in state else (*state, step.turn)
-            if step.shown is None or step.shown == after:
+            if step.shown is None or step.shown in (state, after):
                 stack.append((done | {n}, after))
     return False

@@ -100,7 +100,9 @@ class _MemoryStrategy(PoolStrategy):
 
     name: ClassVar[str] = "memory"
 
-    def __init__(self, database: GroupDatabase, behind: HonestSaver, wire: Wire, style: str, recorder: Recorder) -> None:
+    def __init__(
+        self, database: GroupDatabase, behind: HonestSaver, wire: Wire, style: str, recorder: Recorder
+    ) -> None:
         super().__init__(database)
         self._behind = behind
         self._wire = wire

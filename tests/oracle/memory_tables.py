@@ -28,7 +28,8 @@ class _Checkpoint(NamedTuple):
     @property
     def messages(self) -> str | None:
         """The version of the messages channel."""
-        return self.body["channel_versions"].get("messages")
+        version: str | None = self.body["channel_versions"].get("messages")
+        return version
 
 
 class MemoryTables:
@@ -56,7 +57,7 @@ class MemoryTables:
         return found | {key[0] for key in self._stored.blobs}
 
     def _checkpoints(self, thread: str) -> list[_Checkpoint]:
-        spaces = self._stored.storage[thread] if thread in self._stored.storage else {}
+        spaces = self._stored.storage.get(thread, {})
         return [
             _Checkpoint(space, name, row[2], ormsgpack.unpackb(row[0][1]), ormsgpack.unpackb(row[1][1]))
             for space, saved in spaces.items()
@@ -93,7 +94,8 @@ class MemoryTables:
                 yield channel, version, blob
 
     def _shape(self, args: Mapping[str, str]) -> Iterable[_Row]:
-        rows, writes, blobs = (read(args["t"]) for read in (self._checkpoints, self._writes, self._blobs))
+        thread = args["t"]
+        rows, writes, blobs = self._checkpoints(thread), self._writes(thread), self._blobs(thread)
         names = {(row.space, row.id) for row in rows}
         children = Counter(row.parent for row in rows if row.space == "" and row.parent)
         top = [row for row in rows if row.space == ""]

@@ -25,8 +25,8 @@ class Plan:
     """``users``: what each user does, of SAYINGS. ``troubles``: from which saver call on (counted over the run), how,
     and for how many calls. ``crashes``: at which saver call, and which of the two groups.
 
-    ``style`` is how the strategy serves: "plain", "finish" (tries again by ``finish``), "deadline" (gives up in time) or
-    "degrade" (refuses in words).
+    ``style`` is how the strategy serves: "plain", "finish" (tries again by ``finish``), "deadline" (gives up in time)
+    or "degrade" (refuses in words).
     """
 
     seed: int = 0

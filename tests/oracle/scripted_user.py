@@ -1,5 +1,6 @@
-"""A user who does what a plan says, with the manners of the real load: the same turn again while its outcome is unknown,
-an answer to every interrupt, forks only of acknowledged turns, one call at a time, from one replica group to the other.
+"""A user who does what a plan says, with the manners of the real load: the same turn again while its outcome is
+unknown, an answer to every interrupt, forks only of acknowledged turns, one call at a time, from one replica group to
+the other.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The honest saver is never flagged, whatever goes wrong on the way to it: saves that fail, answers that are lost or late,
-calls that stall and are cancelled, replicas that die, users who try again, go back, and delete.
+"""The honest saver is never flagged, whatever goes wrong on the way to it: saves that fail, answers that are lost or
+late, calls that stall and are cancelled, replicas that die, users who try again, go back, and delete.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class _Jumping(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock is its own. Functions that are to run in a thread run at once: a thread would take real time."""
+    """A loop whose clock is its own. What is to run in a thread runs at once: a thread would take real time."""
 
     def __init__(self) -> None:
         self._jumping = _Jumping()

@@ -26,7 +26,7 @@ LATEST_S = 0.4
 
 
 class Wire:
-    """One for the run. ``troubles`` maps the number of a saver call to what happens to it; ``at_call`` hears of each."""
+    """One for the run. ``troubles`` maps a saver call's number to what happens to it; ``at_call`` hears of each."""
 
     def __init__(self, rng: Random, troubles: Mapping[int, Trouble], at_call: Callable[[int], None]) -> None:
         self._rng = rng
@@ -81,7 +81,7 @@ class Wire:
         return answer
 
     async def quiet(self) -> None:
-        """Wait until the server has done all that it will ever do; raises what went wrong there: a bug of these tests."""
+        """Wait until the server has done all that it ever will; raises what went wrong there: a bug of these tests."""
         for done in await asyncio.gather(*self._serving, return_exceptions=True):
             if isinstance(done, Exception):
                 raise done

@@ -69,7 +69,7 @@ def report(run: Path) -> str:
     windows = [(cell, damage) for cell in cells for damage in cell.evidence.reading.damages]
     away = [(c, d) for c, d in windows if d.effect == Effect.DISTURBS and not d.usable]
     looks = sum("error" in op.value for cell in cells for op in cell.evidence.reading.points("connections"))
-    stood_s = (cell.evidence.reading.host_stalls.covered_s(d.began_s, d.ended_s) for cell, d in windows)
+    stood_s = (cell.evidence.reading.standstills.covered_s(d.began_s, d.ended_s) for cell, d in windows)
     stalls = [seconds for seconds in stood_s if seconds]
     missed = [missed_length(cell.evidence, damage) for cell, damage in windows]
     gaps = Counter(

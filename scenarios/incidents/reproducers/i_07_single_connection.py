@@ -10,9 +10,9 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import IdleSessionTimeout
 from psycopg_pool import AsyncConnectionPool
 
-from scenarios.incidents.reproducers.chat import HELLO, chat
-from scenarios.incidents.reproducers.ground import main
-from scenarios.incidents.reproducers.pools import THREAD, pool_of
+from .chat import HELLO, chat
+from .ground import main
+from .pools import THREAD, pool_of
 
 
 async def turns(saver: AsyncPostgresSaver) -> None:

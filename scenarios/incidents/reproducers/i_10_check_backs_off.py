@@ -6,9 +6,9 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from scenarios.incidents.reproducers.chat import HELLO, chat
-from scenarios.incidents.reproducers.ground import main
-from scenarios.incidents.reproducers.pools import THREAD, pool_of
+from .chat import HELLO, chat
+from .ground import main
+from .pools import THREAD, pool_of
 
 
 async def run(dsn: str, cured: bool) -> None:

@@ -6,8 +6,8 @@ import asyncio
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
-from scenarios.incidents.reproducers.ground import main
-from scenarios.incidents.reproducers.pools import pool_of
+from .ground import main
+from .pools import pool_of
 
 
 async def run(dsn: str, cured: bool) -> None:

@@ -8,8 +8,8 @@ from time import perf_counter
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg_pool import PoolTimeout
 
-from scenarios.incidents.reproducers.ground import main
-from scenarios.incidents.reproducers.pools import THREAD, pool_of
+from .ground import main
+from .pools import THREAD, pool_of
 
 
 async def run(dsn: str, cured: bool) -> None:

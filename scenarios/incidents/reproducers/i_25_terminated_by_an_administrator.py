@@ -5,9 +5,9 @@ from __future__ import annotations
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection
 
-from scenarios.incidents.reproducers.chat import HELLO, chat
-from scenarios.incidents.reproducers.ground import main
-from scenarios.incidents.reproducers.pools import THREAD, pool_of
+from .chat import HELLO, chat
+from .ground import main
+from .pools import THREAD, pool_of
 
 
 async def run(dsn: str, cured: bool) -> None:

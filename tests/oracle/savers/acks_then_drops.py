@@ -10,8 +10,8 @@ from tests.oracle.savers.honest import HonestSaver, newest_turn, place, stored_a
 
 
 class AcksThenDrops(HonestSaver):
-    """The turn is gone: L1. A later reply lacks it: S1. Where the turn was answered to an interrupt, an older checkpoint
-    may still hold it: L2.
+    """The turn is gone: L1. A later reply lacks it: S1. Where a part of it was kept, an older checkpoint may still hold
+    it: L2.
     """
 
     own: ClassVar = frozenset({Anomaly.L1})

@@ -13,8 +13,8 @@ from harness.core.verdict import Anomaly
 class HonestSaver(InMemorySaver):
     """What stands for the database: one for the run, behind every replica.
 
-    ``own``: the codes that a wrong saver must be caught with. ``follows``: codes that come of the same lie when the users
-    go on after it; each class says why.
+    ``own``: the codes that a wrong saver must be caught with. ``follows``: codes that come of the same lie when the
+    users go on after it; each class says why.
     """
 
     own: ClassVar[frozenset[Anomaly]] = frozenset()

@@ -21,9 +21,7 @@ class LosesOnCrash(HonestSaver):
     """
 
     own: ClassVar = frozenset({Anomaly.L1})
-    follows: ClassVar = frozenset(
-        {Anomaly.S1, Anomaly.R2, Anomaly.H1, Anomaly.I1, Anomaly.T1, Anomaly.L2, Anomaly.D2}
-    )
+    follows: ClassVar = frozenset({Anomaly.S1, Anomaly.R2, Anomaly.H1, Anomaly.I1, Anomaly.T1, Anomaly.L2, Anomaly.D2})
 
     def __init__(self, rng: Random) -> None:
         super().__init__(rng)

@@ -14,8 +14,8 @@ BACK = 6
 
 
 class ReadsOld(HonestSaver):
-    """A read that began after the acknowledgement lacks the turn: S1, or contradicts the read before: N1, R2. A turn that
-    is built on it hides what came between: L2, P1. An interrupt is not seen: I1, H1.
+    """A read that began after the acknowledgement lacks the turn: S1, or contradicts the read before: N1, R2. A turn
+    that is built on it hides what came between: L2, P1. An interrupt is not seen: I1, H1.
     """
 
     own: ClassVar = frozenset({Anomaly.S1})

@@ -24,7 +24,7 @@ class SwapsThreads(HonestSaver):
         thread, space = place(config)
         others = [other for other, spaces in self.storage.items() if other != thread and spaces.get("")]
         if space == "" and others and self.picks(newest_turn(checkpoint), 1 / 4):
-            elsewhere = {"configurable": {**config["configurable"], "thread_id": others[0]}}
+            elsewhere: Any = {"configurable": {**config["configurable"], "thread_id": others[0]}}
             whole = dict.fromkeys(checkpoint["channel_values"], 0) | new_versions
             versions = {channel: checkpoint["channel_versions"].get(channel, new) for channel, new in whole.items()}
             super().put(elsewhere, checkpoint, metadata, versions)

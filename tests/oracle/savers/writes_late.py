@@ -14,8 +14,8 @@ LATE_S = 0.5
 
 
 class WritesLate(HonestSaver):
-    """A read right after the acknowledgement lacks the turn: S1. A turn that is built on what such a read shows hides it
-    for good: L2, P1. What waits for the user is not yet there when it is answered: I1, H1. A thread that is deleted
+    """A read right after the acknowledgement lacks the turn: S1. A turn that is built on what such a read shows hides
+    it for good: L2, P1. What waits for the user is not yet there when it is answered: I1, H1. A thread that is deleted
     meanwhile comes back: Z1.
     """
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from psycopg_pool import AsyncConnectionPool
 
+from harness.core.verdict import Guarantee
 from harness.pools.controls.incidents.pool_without_check import PoolWithoutCheck
 
 
@@ -18,6 +19,7 @@ class CheckOnCheckout(PoolWithoutCheck):
     """Warm, because that is what the advice is for."""
 
     name = "check_on_checkout"
+    breaks = frozenset({Guarantee.NO_HANG, Guarantee.RECOVERS})
     settings: ClassVar[Mapping[str, Any]] = {
         "min_size": 20,
         "max_size": 20,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.core.environment import Capability
+from harness.core.verdict import Guarantee
 from harness.pools.controls.incidents.pool_without_check import PoolWithoutCheck
 
 
@@ -10,4 +11,5 @@ class PreparedBehindPooler(PoolWithoutCheck):
     """Statements are prepared on one server connection and run on another."""
 
     name = "prepared_behind_pooler"
+    breaks = frozenset({Guarantee.AVAILABLE})
     needs = frozenset({Capability.PGBOUNCER_TRANSACTION})

@@ -6,6 +6,7 @@ import asyncio
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
+from harness.core.verdict import Guarantee
 from harness.pools.controls.incidents.pool_without_check import PoolWithoutCheck
 
 #: The agents of the post.
@@ -18,6 +19,7 @@ class SetupByEveryAgent(PoolWithoutCheck):
     """Five agents start side by side."""
 
     name = "setup_by_every_agent"
+    breaks = frozenset({Guarantee.AVAILABLE})
 
     async def open(self) -> None:
         """The first deployment: an empty database, and five agents at once. The first group to open empties it."""

@@ -12,12 +12,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy
+from harness.core.verdict import Guarantee
 
 
 class SingleConnection(PoolStrategy):
     """Nothing ever connects again."""
 
     name = "single_connection"
+    breaks = frozenset({Guarantee.RECOVERS})
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
