@@ -1,7 +1,7 @@
 """One file per guarantee: history and facts in, one finding out. Pure: no clock, no chance, no I/O.
 
 ``reading`` says once what a history holds, ``conversations`` what each thread was promised, ``effects`` whether a
-window was felt, ``flaws`` how a finding is worded.
+window was felt, ``flaws`` how a finding is worded, ``anomalies`` what proves it.
 """
 
 from __future__ import annotations

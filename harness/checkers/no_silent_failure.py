@@ -23,7 +23,8 @@ class NoSilentFailure(Checker):
       of the same call (the one that ended the call speaks for those that fell with it), nor
     - in a log record of level ERROR that names the thread.
 
-    A save that was cancelled with its attempt, because a deadline ended it, is told by a call that was not answered.
+    A save that was cancelled with its attempt, because a deadline ended it, is told by a call that was not answered; so
+    is one that such a call left behind and that was begun after its end.
     A refused call carries no exception: what failed under it must be logged or made good later.
     """
 
@@ -111,6 +112,8 @@ class _Told:
         if call is None or call.status == "ok":
             return True
         if call.status == "open" or _is(error, "CancelledError"):
+            return False
+        if call.end is not None and began > call.end.index:
             return False
         caught = call.end.error if call.end is not None else None
         if caught is None or save.parent is None:

@@ -396,3 +396,25 @@ def test_a_deleted_turn_that_is_there_names_its_thread() -> None:
     cell.call("turn", "t2")
     cases: Any = APART.check(cell.history, cell.facts(turns=(T1, T2)), BOUNDS).details["anomalies"]
     assert [(case["code"], case["thread"], case["turn"]) for case in cases] == [("Z1", THREAD, T1)]
+
+
+def test_z1_of_a_whole_thread_is_about_no_turn_alone() -> None:
+    cell = _cell("t1")
+    cell.call("delete", "d1")
+    assert _seen(APART, cell, cell.facts(exists=True, checkpoints=1)) == [("Z1", "", (2, 3))]
+
+
+def test_d2_of_an_effect_names_its_turn() -> None:
+    cell = _cell("t1")
+    assert _seen(TWICE, cell, cell.facts(effects=(f"{T1}/plan", f"{T1}/plan"))) == [("D2", T1, (0, 1))]
+
+
+def test_n1_of_the_final_state_names_thread_and_turn() -> None:
+    cell = _cell("t1", "t2")
+    cases: Any = LOST.check(cell.history, cell.facts(turns=(T2, T1)), BOUNDS).details["anomalies"]
+    assert [(case["code"], case["thread"], case["turn"]) for case in cases] == [("N1", THREAD, T1)]
+
+
+def test_a_thread_that_was_not_read_back_is_named() -> None:
+    cell = _cell("t1")
+    assert f"1 threads that hold acknowledged turns ({THREAD})" in LOST.check(cell.history, Facts(), BOUNDS).summary

@@ -9,12 +9,13 @@ import pytest
 from harness.checkers import ALL
 from harness.checkers.clean_background import CleanBackground
 from harness.checkers.connection_budget import ConnectionBudget
+from harness.checkers.exercised import Exercised
 from harness.checkers.no_pool_closed import NoPoolClosed
 from harness.checkers.no_silent_failure import NoSilentFailure
 from harness.checkers.reading import Reading, Spans, of_time, read
 from harness.core.facts import Facts
 from harness.core.history import ErrorInfo, History, Op, OpType
-from harness.core.verdict import Checker, Finding, Verdict
+from harness.core.verdict import Checker, Finding, Json, Verdict
 from tests.checkers.made_histories import AGENT, BOUNDS, CANCELLED, CLOSED, OPERATIONAL, TIMEOUT, MadeCell, shows
 
 FOREIGN = ErrorInfo("KeyError", "'x'", ("KeyError", "LookupError", "Exception", "BaseException"))
@@ -90,6 +91,54 @@ def test_calls_are_read_as_their_rows_say() -> None:
     assert (call.kind, call.user, call.group, call.agent) == ("turn", "u0", "g1", AGENT)
     assert (call.thread, call.turn, call.status) == (f"{AGENT}.u0.0", f"{AGENT}.u0.0/t1", "ok")
     assert (call.began_s, call.ended_s, call.given_s) == (0.0, 0.1, 3.0)
+
+
+@pytest.mark.parametrize(("given", "read_s"), [(0.5, 0.5), (0, 0.0), (-1.0, None), ("8", None), (True, None)])
+def test_a_deadline_is_read_as_its_row_says(given: Any, read_s: float | None) -> None:
+    cell = MadeCell()
+    cell.begin("turn", "t1", deadline_s=given)
+    assert Reading(cell.history).calls[0].given_s == read_s
+
+
+def test_a_refusal_is_told_apart_from_an_unknown_outcome() -> None:
+    cell = MadeCell()
+    cell.call("turn", "t1", status="refused")
+    cell.call("turn", "t2", status="info")
+    cell.call("turn", "t3", value={"refused": True})
+    cell.begin("turn", "t4")
+    assert [call.status for call in Reading(cell.history).calls] == ["refused", "info", "ok", "open"]
+
+
+def test_a_finding_counts_codes_only_where_there_are_any() -> None:
+    cell = MadeCell()
+    cell.call("turn", "t1", status="info", error=CLOSED)
+    assert "codes" not in _ask(NoPoolClosed(), cell).details
+
+
+def test_gaps_carry_the_rows_that_they_are_about() -> None:
+    """Several kinds of gap in one cell: a window that read nothing back, one that was never installed, a re-creation that
+    renewed nothing, replicas and kinds that never answered.
+    """
+    cell = MadeCell()
+    cell.phase("gate")
+    cell.sample(g0=[1, 2], g1=[3])
+    kinds: dict[str, Json] = {"turn": 1, "fork": 0}
+    gate = cell.point("gate", "runner", {"kinds": kinds, "agents": {f"g0/{AGENT}": 1, "Other": 1}}).index
+    cell.phase("drive")
+    cell.call("turn", "t1")
+    cell.now_s = 1.0
+    bare = len(cell.rows)
+    cell.strike(0)
+    cell.heal(0)
+    refused = len(cell.rows)
+    cell.complete(cell.invoke("fault", "faults", {"window": 1, "kind": "x", "effect": "disturbs"}), OpType.INFO, {})
+    renew = len(cell.rows)
+    cell.complete(cell.invoke("recreate", "g0", {"ordered": True}))
+    cell.now_s = 9.0
+    cell.end()
+    finding = _ask(Exercised(), cell)
+    assert finding.verdict is Verdict.INVALID
+    assert {gate, bare, refused, renew, renew + 1} <= set(finding.evidence)
 
 
 @pytest.mark.parametrize("key", ["group", "agent", "thread", "turn"])

@@ -182,6 +182,15 @@ def test_an_agent_that_never_answers_again(stop_s: float, stood_s: float, verdic
         assert "stood still for 1.0 s" in finding.summary
 
 
+def test_every_call_that_was_not_answered_is_counted() -> None:
+    cell = _healed()
+    for number in range(3):
+        _asked(cell, 4.5 + number, f"t{number}", status="info", took_s=0.5)
+    cell.now_s = 8.0
+    cell.end()
+    assert f"g0/{AGENT} never answered again: 3 calls in 4.0 s" in _ask(Recovers(), cell).summary
+
+
 def test_an_agent_that_was_not_asked_again_shows_nothing() -> None:
     cell = _healed()
     bad = _asked(cell, 5.0, "t9", status="info", took_s=0.5)
@@ -204,6 +213,7 @@ def test_lateness_that_the_machine_explains_decides_nothing(stood_s: float, verd
     cell.end()
     finding = _ask(Recovers(), cell)
     shows(finding, verdict)
+    assert finding.summary.startswith(f"g0/{AGENT}")
     assert finding.evidence == _rows(cell, call)[1:]
 
 

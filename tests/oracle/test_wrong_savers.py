@@ -15,6 +15,7 @@ from tests.oracle.savers.honest import HonestSaver
 from tests.oracle.savers.loses_on_crash import LosesOnCrash
 from tests.oracle.savers.reads_old import ReadsOld
 from tests.oracle.savers.swaps_threads import SwapsThreads
+from tests.oracle.savers.undeletes import Undeletes
 from tests.oracle.savers.writes_late import WritesLate
 
 #: For each wrong saver a smallest plan under which its own code is the only one.
@@ -27,6 +28,7 @@ SMALLEST: dict[type[HonestSaver], Plan] = {
     ForgetsPutWrites: Plan(users=(("turn",),)),
     AppliesTwice: Plan(users=(("turn",),)),
     Forks: Plan(users=(("turn", "turn", "turn"),)),
+    Undeletes: Plan(users=(("turn", "delete"),)),
     LosesOnCrash: Plan(users=(("turn",), ("turn",), ("turn",)), crashes=((48, 0),), durability="sync"),
 }
 #: Seeds of the longer runs, and within how many of them a saver must be caught.
@@ -37,10 +39,10 @@ savers = pytest.mark.parametrize("saver", SMALLEST, ids=lambda saver: saver.__na
 
 
 def _longer(seed: int) -> Plan:
-    """Two users, a replica that crashes while they talk, and every style and durability in turn."""
+    """Three users, a replica that crashes while they talk, and every style and durability in turn."""
     return Plan(
         seed=seed,
-        users=(("turn", "restore", "turn", "restore"), ("turn", "turn", "restore", "turn")),
+        users=(("turn", "restore", "turn", "restore"), ("turn", "turn", "restore", "turn"), ("turn", "delete")),
         crashes=((60 + seed % 7 * 8, seed % 2),),
         style=STYLES[seed % 4],
         durability=("async", "sync", "exit")[seed % 3],
