@@ -116,8 +116,8 @@ def test_a_finding_counts_codes_only_where_there_are_any() -> None:
 
 
 def test_gaps_carry_the_rows_that_they_are_about() -> None:
-    """Several kinds of gap in one cell: a window that read nothing back, one that was never installed, a re-creation that
-    renewed nothing, replicas and kinds that never answered.
+    """A window that read nothing back, one never installed, a re-creation that renewed nothing, replicas and kinds
+    that never answered.
     """
     cell = MadeCell()
     cell.phase("gate")

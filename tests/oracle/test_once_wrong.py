@@ -66,9 +66,7 @@ def test_a_checkpoint_that_strayed_into_the_past_of_another_thread_is_found() ->
 
 
 def test_a_save_that_a_refused_call_left_behind_and_that_fails_later_was_told_by_the_refusal() -> None:
-    plan = Plan(
-        seed=35, users=(("turn",), ("turn",), ("turn",)), troubles=((40, Trouble.STALLS, 20),), style="degrade"
-    )
+    plan = Plan(seed=35, users=(("turn",), ("turn",), ("turn",)), troubles=((40, Trouble.STALLS, 20),), style="degrade")
 
     found = run(plan)
 

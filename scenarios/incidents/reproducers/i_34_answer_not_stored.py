@@ -20,16 +20,15 @@ async def run(dsn: str, cured: bool) -> None:
         try:
             async for _ in agent.astream(HELLO, THREAD, durability="sync" if cured else "async"):
                 shown += 1
-                await asyncio.sleep(0.2)  # the user reads
-                if shown == 2:
-                    away = await pool.getconn()  # the database is away for a second
+                await asyncio.sleep(0.2)
+                if shown == 2:  # the database is away for a second
+                    away = await pool.getconn()
                     asyncio.get_running_loop().call_later(1, asyncio.ensure_future, pool.putconn(away))
         except PoolTimeout as error:
             print(f"after {shown} of 8 steps: {error}")
         await asyncio.sleep(1)
-        stored = len((await agent.aget_state(THREAD)).values["messages"]) - 1
-    if shown - stored > 1:
-        raise RuntimeError(f"{shown} steps were shown to the user, {stored} are stored")
+        if shown - (stored := len((await agent.aget_state(THREAD)).values["messages"]) - 1) > 1:
+            raise RuntimeError(f"{shown} steps were shown to the user, {stored} are stored")
 
 
 if __name__ == "__main__":
