@@ -149,8 +149,8 @@ class Conversation:
             self._armed.discard(interrupt)
 
     def _take_back(self, target: str) -> None:
-        """Excuse ``target``, every turn acknowledged after it, and those in doubt: a fork goes back to a checkpoint
-        that is finished.
+        """Excuse ``target``, every turn acknowledged after it, those right before it that never got their answer, and
+        those in doubt: a fork goes back to a checkpoint that is finished.
         """
         # The fork before may have been in doubt: its target is excused then, and may have been there until now.
         since = self._acknowledged_at.get(target, self.sent.get(target))
@@ -158,7 +158,7 @@ class Conversation:
         if since is not None:
             dropped = []
             for turn in reversed(self.required):
-                if self.required[turn] < since:
+                if self.required[turn] < since and turn in self.answered:
                     break
                 dropped.append(turn)
             self._excuse(dropped)

@@ -220,21 +220,16 @@ class Reading:
     def _call(op: Op, end: Op | None) -> Call:
         value = op.value
         given_s = number(value, "deadline_s", -1.0)
-        group, agent, thread, turn = value.get("group"), value.get("agent"), value.get("thread"), value.get("turn")
-        if not (
-            isinstance(group, str) and isinstance(agent, str) and isinstance(thread, str) and isinstance(turn, str)
-        ):
-            group, agent, thread, turn = (text(value, key) for key in ("group", "agent", "thread", "turn"))
         status = "open" if end is None else _STATUS[end.type]
         if status == "info" and end is not None and end.value.get("refused") is True:
             status = "refused"
         return Call(
             op.f,
             op.process,
-            group,
-            agent,
-            thread,
-            turn,
+            text(value, "group"),
+            text(value, "agent"),
+            text(value, "thread"),
+            text(value, "turn"),
             op.time_s,
             None if end is None else end.time_s,
             None if given_s < 0 else given_s,

@@ -268,6 +268,10 @@ def _same_numbers(evidence: Evidence, op: Op, judged_s: float) -> str:
     return f"its pool had made {before[-1]:.0f} connections before it, and no more {judged_s - op.time_s:.1f} s later"
 
 
+def _taken_away(evidence: Evidence) -> Iterator[Damage]:
+    return (damage for damage in evidence.reading.damages if not damage.usable)
+
+
 def answered(evidence: Evidence) -> Iterator[Gap]:
     """V7."""
     kinds = evidence.gate.get("kinds")
@@ -283,8 +287,10 @@ def answered(evidence: Evidence) -> Iterator[Gap]:
         words = f"no {kind} ever succeeded: each kind of call must, at some time, to prove anything"
         yield Gap(Vacuity.V7, words, f"drive longer (tail_s), or leave {kind} out of the load", evidence.gate_rows)
     for damage in evidence.reading.damages:
-        # A call answered beside a window that leaves the database usable would have been answered without it, too.
-        if damage.usable and damage.needs_in_flight and not any(c.status == "ok" for c in evidence.met[damage.row]):
+        # While another window takes the database away, nobody need be answered.
+        away = any(d.began_s < damage.ended_s and damage.began_s < d.ended_s for d in _taken_away(evidence))
+        answered = any(call.status == "ok" for call in evidence.met[damage.row])
+        if damage.usable and damage.needs_in_flight and not (away or answered):
             words = f"nobody who met {damage} was ever answered, although it leaves the database usable"
             yield Gap(Vacuity.V7, words, "raise the deadline, or make the window longer", (damage.row,))
     healed_s = evidence.reading.healed_s

@@ -6,8 +6,10 @@ strategy see the saver that they know.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 from harness.core.history import OpType
 from harness.driving.exceptions import describe
@@ -17,9 +19,30 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-_OWN = frozenset({"_inner", "_recorder", "_process", "_open"})
+_OWN = frozenset({"_inner", "_recorder", "_process", "_line"})
 #: Calls that change what is stored: once one has begun, an error no longer proves that nothing happened.
 _CHANGES = frozenset({"aput", "aput_writes", "adelete_thread"})
+
+
+class _Line:
+    """The calls that are at one saver's lock: one is served, the others wait. Calls may come from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.calls = 0
+
+    def change(self, by: int) -> None:
+        """A call more, or one less."""
+        with self._lock:
+            self.calls += by
+
+
+#: By lock: LangGraph clones a saver for each run when msgpack is strict, and the clones share the lock.
+_lines: WeakKeyDictionary[object, _Line] = WeakKeyDictionary()
+
+
+def _line_of(inner: BaseCheckpointSaver[Any]) -> _Line:
+    return _lines.setdefault(getattr(inner, "lock", inner), _Line())
 
 
 class RecordingSaver:
@@ -29,7 +52,7 @@ class RecordingSaver:
         self._inner = inner
         self._recorder = recorder
         self._process = process
-        self._open = 0
+        self._line = _line_of(inner)
 
     @property
     def __class__(self) -> type:  # the wrapped saver's class, to isinstance
@@ -61,7 +84,7 @@ class RecordingSaver:
     def _begin(self, f: str, config: RunnableConfig | None) -> Call:
         user = CURRENT_CALL.get()
         configurable = (config or {}).get("configurable", {})
-        self._open += 1
+        self._line.change(+1)
         call = self._recorder.invoke(
             f,
             self._process,
@@ -78,7 +101,7 @@ class RecordingSaver:
         return call
 
     def _end(self, call: Call, error: BaseException | None = None) -> None:
-        self._open -= 1
+        self._line.change(-1)
         if call.parent is not None:
             call.parent.open_writes -= 1
         if error is None:
@@ -153,4 +176,4 @@ def recording(inner: BaseCheckpointSaver[Any], recorder: Recorder, process: str)
 def queued_calls(saver: BaseCheckpointSaver[Any]) -> int:
     """Calls that wait behind another call of the same saver, whose lock lets one through at a time."""
     known: object = saver
-    return max(0, known._open - 1) if type(known) is RecordingSaver else 0
+    return max(0, known._line.calls - 1) if type(known) is RecordingSaver else 0

@@ -24,6 +24,7 @@ Seen = tuple[str, str, tuple[int, ...]]
 
 def _seen(checker: Checker, cell: MadeCell, facts: Facts | None = None) -> list[Seen]:
     cases: Any = checker.check(cell.history, facts or cell.facts(), BOUNDS).details.get("anomalies", [])
+    assert {case["thread"] for case in cases} <= {THREAD}
     return [(case["code"], case["turn"], tuple(row["index"] for row in case["operations"])) for case in cases]
 
 
@@ -387,7 +388,9 @@ def test_a_rest_of_one_deleted_thread_excuses_no_other() -> None:
     cell.call("turn", "t1", thread=other)
     facts = cell.facts(exists=True, checkpoints=1)
     torn = {name: dataclasses.replace(facts.threads[name], problems=("odd",)) for name in (THREAD, other)}
-    assert _seen(APART, cell, Facts(threads=torn, table_threads=tuple(torn))) == [("T1", "", ())]
+    finding = APART.check(cell.history, Facts(threads=torn, table_threads=tuple(torn)), BOUNDS)
+    assert finding.details["count"] == 1
+    assert finding.summary == f"T1: thread {other}: odd"
 
 
 def test_a_deleted_turn_that_is_there_names_its_thread() -> None:
@@ -418,3 +421,32 @@ def test_n1_of_the_final_state_names_thread_and_turn() -> None:
 def test_a_thread_that_was_not_read_back_is_named() -> None:
     cell = _cell("t1")
     assert f"1 threads that hold acknowledged turns ({THREAD})" in LOST.check(cell.history, Facts(), BOUNDS).summary
+
+
+def test_h1_names_the_turn_and_the_call_that_answered_it() -> None:
+    cell = MadeCell()
+    cell.call("turn", "t1", waiting=("i1",))
+    cell.call("resume", "t1", target="i1")
+    assert _seen(LOST, cell, cell.facts(answers=())) == [("H1", T1, (2, 3))]
+
+
+def test_each_reply_that_shows_a_deleted_turn_counts() -> None:
+    cell = _cell("t1", "t2")
+    cell.call("delete", "d1")
+    cell.call("restore", "r1", turns=(T1,))
+    cell.call("restore", "r2", turns=(T1, T2))
+    assert [(code, turn) for code, turn, _ in _seen(APART, cell)] == [("Z1", T1), ("Z1", T2)]
+
+
+def test_a_list_of_interrupts_that_is_none_leaves_nobody_waiting() -> None:
+    cell = MadeCell()
+    cell.call("turn", "t1", value={"waiting": "i1"})
+    assert _seen(TWICE, cell, cell.facts(waiting=())) == []
+
+
+def test_a_turn_that_is_acknowledged_again_after_a_fork_stands_in_its_order() -> None:
+    cell = _cell("t1", "t2")
+    cell.call("fork", "f1", target=T2, status="info")
+    cell.call("turn", "t2", attempt=2)
+    cell.call("restore", "r1", turns=(T2, T1))
+    assert [(code, turn) for code, turn, _ in _seen(LOST, cell)] == [("N1", T1)]

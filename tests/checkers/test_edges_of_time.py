@@ -12,7 +12,7 @@ from harness.checkers.no_hang import NoHang
 from harness.checkers.recovers import Recovers
 from harness.core.history import ErrorInfo, OpType
 from harness.core.verdict import Checker, Finding, Verdict
-from tests.checkers.made_histories import AGENT, BOUNDS, OPERATIONAL, MadeCell, shows
+from tests.checkers.made_histories import AGENT, BOUNDS, OPERATIONAL, TIMEOUT, MadeCell, shows
 
 FOREIGN = ErrorInfo("KeyError", "'x'", ("KeyError", "LookupError", "Exception", "BaseException"))
 
@@ -273,6 +273,30 @@ def test_answered_calls_are_counted_in_words() -> None:
     cell, _ = _failed_at(4.0, usable=False)
     cell.call("turn", "t10")
     assert _ask(Available(), cell).summary == "all 3 calls that had to be answered were answered"
+
+
+def test_a_timeout_in_which_the_machine_stood_still_decides_nothing() -> None:
+    cell = MadeCell()
+    cell.gate()
+    cell.now_s = 5.0
+    call = cell.begin("turn", "t9")
+    cell.now_s = 6.0
+    cell.point("stall", "watchdog", {"seconds": 0.5, "host": True})
+    cell.complete(call, OpType.INFO, {}, TIMEOUT)
+    for checker in (Available(), DeclaredErrors()):
+        finding = _ask(checker, cell)
+        shows(finding, Verdict.INVALID)
+        assert "the machine stood still while" in finding.summary
+
+
+def test_a_stall_counts_up_to_the_default_deadline_if_the_row_gives_none() -> None:
+    cell = MadeCell()
+    call = cell.begin("turn", "t1", deadline_s=None)
+    cell.now_s = 9.0
+    cell.point("stall", "watchdog", {"seconds": 0.75, "host": True})
+    cell.now_s = 10.5
+    cell.complete(call)
+    shows(_ask(NoHang(), cell), Verdict.INVALID)
 
 
 def test_an_open_call_is_judged_by_the_default_deadline_if_its_row_gives_none() -> None:

@@ -194,6 +194,67 @@ def test_a_resume_and_what_waits_are_told() -> None:
     assert case["operations"][1]["text"] == "answered; shows t1; waits for i1, i2"
 
 
+def test_how_a_call_ended_is_told() -> None:
+    cell = MadeCell()
+    cell.call("turn", "t1", status="info")
+    cell.call("restore", "r1", turns=turns_of(1))
+    (case,) = cases(cell.history, cell.facts(turns=(), sql_turns=()))
+    assert case["operations"][1]["text"] == "ended in OperationalError: the connection is lost"
+    cell = MadeCell()
+    for turn in ("t1", "t2"):
+        cell.call("turn", turn, turns=())
+    (case,) = cases(cell.history, cell.facts(turns=turns_of(2, 1)))
+    assert case["operations"][1]["text"] == "answered"
+
+
+@pytest.mark.parametrize(("count", "text"), [(8, "answered; shows t1, t2"), (9, "answered; shows 1 more, t2, t3")])
+def test_up_to_eight_turns_of_a_reply_are_shown(count: int, text: str) -> None:
+    cell = MadeCell()
+    for number in range(1, count + 1):
+        cell.call("turn", f"t{number}")
+    (case,) = cases(cell.history, cell.facts(answers=turns_of(*range(1, count))))
+    assert case["operations"][1]["text"].startswith(text)
+
+
+def test_the_nearest_windows_are_shown_in_their_order() -> None:
+    cell = MadeCell()
+    for number in range(4):
+        cell.now_s = 1.0 + number
+        cell.strike(number)
+        cell.heal(number)
+    cell.now_s = 11.0
+    cell.call("turn", "t1", took_s=0.0)
+    for number in range(4, 9):
+        cell.now_s = 8.0 + number
+        cell.strike(number)
+        cell.heal(number)
+    (case, *_) = cases(cell.history, cell.facts(turns=(), answers=(), sql_turns=()))
+    assert [window["window"] for window in case["windows"]] == [3, 4, 5, 6, 7, 8]
+
+
+def test_a_window_ten_seconds_away_is_near_and_one_farther_away_is_not() -> None:
+    cell = MadeCell()
+    cell.call("turn", "t1", took_s=0.0)
+    for number, at_s in enumerate((10.0, 10.5)):
+        cell.now_s = at_s
+        cell.strike(number)
+        cell.heal(number)
+    (case, *_) = cases(cell.history, cell.facts(turns=(), answers=(), sql_turns=()))
+    assert [window["window"] for window in case["windows"]] == [0]
+
+
+def test_the_tree_is_drawn_around_the_turn() -> None:
+    cell = MadeCell()
+    for number in (1, 2):
+        cell.call("turn", f"t{number}")
+    tree = tuple(
+        Checkpoint(f"1f0c-{n:04}", f"1f0c-{n - 1:04}" if n else None, "loop", n, turns_of(2)[0] if n == 7 else "")
+        for n in range(60)
+    )
+    (case, *_) = cases(cell.history, cell.facts(turns=turns_of(1), answers=turns_of(1), tree=tree))
+    assert 7 in [node["step"] for node in case["tree"]["nodes"]]
+
+
 def test_of_many_cases_a_few_of_each_code_are_shown() -> None:
     cell = MadeCell()
     numbers = range(1, 30)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import copy
+from typing import Any, cast
 
 import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -157,6 +158,8 @@ async def test_the_history_knows_which_call_a_save_worked_for_and_who_queued(cel
         reads = [asyncio.ensure_future(replica.checkpointer.aget_tuple(config)) for _ in range(5)]
         await asyncio.sleep(0)
         assert queued_calls(replica.checkpointer) == 4
+        clone = recording(copy.copy(cast("Any", replica.checkpointer)._inner), record, "clone")
+        assert queued_calls(clone) == 4, "a clone, as LangGraph makes of it for each run, stands at the same lock"
         await asyncio.gather(*reads)
         assert replica.queued == 0
 

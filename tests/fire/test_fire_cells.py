@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def test_row_28_a_wall_clock_that_jumps_by_hours_moves_no_interval(slot: Slot, t
     cell = run(slot, tmp_path, "ShiftsTheClock")
     assert cell.result.verdict is Verdict.PASS, cell.result.reason
     times = [op.time_s for op in cell.history]
-    assert times == sorted(times)
+    # Threads take the time before they take their turn at writing: neighbours may differ by a moment, not by hours.
+    assert all(later_s - earlier_s > -0.1 for earlier_s, later_s in itertools.pairwise(times))
     assert 1.0 < times[-1] < cell.took_s
     assert cell.result.wall_s <= cell.took_s
     assert cell.result.timeline is not None

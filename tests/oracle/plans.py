@@ -44,12 +44,15 @@ STYLES = ("plain", "finish", "deadline", "degrade")
 def plans(*, troubled: bool = True) -> st.SearchStrategy[Plan]:
     """Plans of one to three users. Untroubled ones have no failing call, and still crashes."""
     saying = st.sampled_from(("turn", "turn", "turn", *SAYINGS))
+    script = st.lists(saying, min_size=1, max_size=5).map(tuple)
+    # A fork needs two acknowledged turns before it, which a script drawn word by word hardly ever has.
+    goes_back = st.lists(saying, max_size=2).map(lambda rest: ("turn", "turn", "fork", *rest))
     calls = st.integers(0, 120)
     trouble = st.tuples(calls, st.sampled_from(tuple(Trouble)), st.sampled_from((1, 1, 1, 2, 5, 20)))
     return st.builds(
         Plan,
         seed=st.integers(0, 2**16),
-        users=st.lists(st.lists(saying, min_size=1, max_size=5).map(tuple), min_size=1, max_size=3).map(tuple),
+        users=st.lists(script | script | goes_back, min_size=1, max_size=3).map(tuple),
         troubles=st.lists(trouble, max_size=4).map(tuple) if troubled else st.just(()),
         crashes=st.lists(st.tuples(calls, st.integers(0, 1)), max_size=2).map(tuple),
         style=st.sampled_from(STYLES),

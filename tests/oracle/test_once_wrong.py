@@ -74,3 +74,26 @@ def test_a_save_that_a_refused_call_left_behind_and_that_fails_later_was_told_by
     late = [op for op, end in found.history.pairs("aput") if end and end.error and op.index > ends[op.value["turn"]]]
     assert late
     assert found.broken == ()
+
+
+def test_a_fork_goes_back_behind_a_turn_that_never_got_its_answer() -> None:
+    """The user gave up on the interrupt of the second turn, and takes back the third: both go."""
+    plan = Plan(
+        seed=320,
+        users=(("turn",), ("restore", "turn", "turn", "turn", "fork")),
+        troubles=(
+            (86, Trouble.REFUSED, 1),
+            (56, Trouble.ANSWER_LOST, 5),
+            (82, Trouble.LATE, 2),
+            (3, Trouble.LATE, 1),
+        ),
+        crashes=((54, 0), (4, 0)),
+        style="deadline",
+        durability="sync",
+    )
+
+    found = run(plan)
+
+    assert found.facts.threads["Clerk.u1.0"].turns == ("Clerk.u1.0/t1",)
+    assert _ends(found, "turn")[-3:] == [OpType.OK] * 3
+    assert found.broken == ()

@@ -214,6 +214,21 @@ def test_v07_an_answer_between_two_windows_belongs_to_neither() -> None:
     assert "nobody who met window 1" in str(quotes)
 
 
+@pytest.mark.parametrize(("other_usable", "verdict"), [(True, Verdict.INVALID), (False, Verdict.PASS)])
+def test_v07_while_another_window_takes_the_database_away_nobody_need_be_answered(
+    other_usable: bool, verdict: Verdict
+) -> None:
+    cell = sound(usable=True)
+    began, heal = (next(op for op in cell.rows if op.f == f and op.type is OpType.INVOKE) for f in ("fault", "heal"))
+    cell.now_s = began.time_s
+    cell.strike(1, needs_in_flight=0, usable=other_usable, effect="renews")
+    cell.now_s = heal.time_s
+    cell.heal(1)
+    cell.rows.sort(key=lambda op: op.time_s)
+    result = verdict_of(cell)
+    assert ("nobody who met window 0" in str(result.findings[-1])) is (verdict is Verdict.INVALID), result.reason
+
+
 def test_v07_damage_that_strikes_at_rest_needs_nobody_to_be_answered() -> None:
     assert verdict_of(sound(usable=True, needs_in_flight=0)).verdict is Verdict.PASS
 
