@@ -86,10 +86,15 @@ class ScenarioFile(pytest.File):
         from harness.pytest_cells import specs_of
 
         try:
-            for spec in specs_of(self.path, self.config, named=self.session.isinitpath(self.path)):
+            for spec in specs_of(self.path, self.config, named=self._is_named()):
                 yield CellItem.from_parent(self, name=spec.id, spec=spec)
         except UsageError as error:
             raise self.CollectError(str(error)) from None
+
+    def _is_named(self) -> bool:
+        """True if the user named this file, or the folder of its family below ``scenarios``."""
+        folder = self.path.parent
+        return self.session.isinitpath(self.path) or (folder.name != "scenarios" and self.session.isinitpath(folder))
 
 
 class CellItem(pytest.Item):

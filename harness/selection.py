@@ -146,8 +146,8 @@ def _scenarios(registry: Registry, wish: Wish) -> tuple[str, ...]:
     named = [name for text in wish.scenarios for name in registry.scenario_references(text)]
     full = wish.size is Size.FULL
     usual = [name for name, s in registry.scenarios.items() if not s.on_request and (full or not s.full_only)]
-    if not wish.picked:
-        named = [name for name in named if not registry.scenario(name).on_request]
+    if wish.scenarios and not wish.picked:
+        named = [name for name in named if name in usual or name not in registry.scenarios]
     chosen = tuple(dict.fromkeys(named if wish.scenarios else usual))
     if wish.size is Size.QUICK:
         chosen = tuple(name for name in chosen if registry.scenario(name).quick)

@@ -62,6 +62,15 @@ class TestSizes:
         every = chosen(Wish(size=Size.QUICK)).cells
         assert quick == tuple(cell for cell in every if cell.scenario.startswith("network/"))
 
+    def test_what_only_the_full_size_runs_has_to_be_picked_by_name(self) -> None:
+        picked = {
+            cell.scenario for cell in chosen(Wish(scenarios=["server"])).cells if cell.scenario.startswith("server/")
+        }
+        beside = {cell.scenario for cell in chosen(Wish(scenarios=["server"], picked=False), sentinels=False).cells}
+        registry = default_registry()
+        assert beside == {name for name in picked if not registry.scenario(name).full_only}
+        assert beside < picked
+
     def test_ids_are_unique_and_the_same_every_time(self) -> None:
         ids = [cell.id for cell in chosen(Wish(size=Size.FULL)).cells]
         assert len(set(ids)) == len(ids)
