@@ -7,8 +7,8 @@ import dataclasses
 import json
 import os
 import resource
+import select
 import signal
-import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -32,7 +32,6 @@ from harness.store import CellFolder, open_cell, read_json
 #: given up, because a history that is out of all proportion must not take the machine down with it.
 JUDGE_LIMIT_S = 120.0
 JUDGE_LIMIT_BYTES = 3 << 30
-_POLL_S = 0.01
 
 
 def plan_of(spec: CellSpec, scenario: Scenario, registry: Registry) -> FaultPlan:
@@ -115,21 +114,19 @@ def _quiet_fork() -> Iterator[None]:
 
 def _wait(pid: int, limit_s: float) -> str:
     """Wait for the judge within its limit; how it failed, in words, or nothing."""
-    stop_s = time.monotonic() + limit_s
+    ended = os.pidfd_open(pid)
     try:
-        while True:
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                code = os.waitstatus_to_exitcode(status)
-                how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
-                return "" if code == 0 else f"the judge ended with {how}"
-            if time.monotonic() > stop_s:
-                _kill(pid)
-                return f"the judge had not ended after {limit_s:g} s"
-            time.sleep(_POLL_S)
+        if not select.select([ended], [], [], limit_s)[0]:
+            _kill(pid)
+            return f"the judge had not ended after {limit_s:g} s"
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+        return "" if code == 0 else f"the judge ended with {how}"
     except BaseException:
         _kill(pid)
         raise
+    finally:
+        os.close(ended)
 
 
 def _kill(pid: int) -> None:
