@@ -59,6 +59,8 @@ def test_a_finding_is_about_the_checker_s_own_guarantee(checker: Checker, broken
         (0.0, 20.0, True, 4.0, [(0.0, 2.0), (4.0, 8.0), (10.0, 20.0)]),
         (9.0, 20.0, True, 1.0, [(10.0, 20.0)]),
         (5.0, 5.0, False, 0.0, []),
+        (2.0, 3.0, True, 1.0, []),
+        (4.0, 4.0, True, 0.0, []),
         (2.0, 2.0, True, 0.0, []),
     ],
 )
