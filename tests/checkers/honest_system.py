@@ -113,6 +113,10 @@ class HonestSystem:
         waits: bool,
     ) -> None:
         cell, thread = self.cell, person.thread
+        if kind == "delete":
+            self.owed.pop(
+                thread, None
+            )  # one of unknown outcome may act at any later time: nothing is owed from here on
         more = {"target": target} if target else {}
         group = self._rng.choice(["g0", "g1"])
         number = cell.begin(kind, turn, thread=thread, group=group, attempt=attempt, **more)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from harness.cli.reproducing import script, script_of
@@ -41,21 +45,34 @@ async def run(text: str, folder: Path, *arguments: str) -> tuple[int | None, str
     return process.returncode, said.decode()
 
 
+@asynccontextmanager
+async def empty_database(cell_env: CellEnvironment) -> AsyncIterator[str]:
+    """A database of the agents' role with nothing in it, as a script asks for; its DSN."""
+    name = "empty_for_a_script"
+    async with await psycopg.AsyncConnection.connect(cell_env.admin.conninfo(), autocommit=True) as admin:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 OWNER {cell_env.endpoint.user}")
+        try:
+            yield replace(cell_env.endpoint, dbname=name).conninfo()
+        finally:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stem", SCRIPTS)
 async def test_the_symptom_shows_and_the_cure_cures(stem: str, cell_env: CellEnvironment, tmp_path: Path) -> None:
     scenario = default_registry().scenario(f"incidents/{stem}")
     assert scenario.incident is not None
     text = script(scenario, script_of(scenario))
-    dsn = cell_env.endpoint.conninfo()
-    status, said = await run(text, tmp_path, "--dsn", dsn)
+    async with empty_database(cell_env) as dsn:
+        status, said = await run(text, tmp_path, "--dsn", dsn)
     assert status == 1, said
     assert re.search(r"^symptom: ", said, re.MULTILINE), said
     # the numbers in a symptom are the scenario's, the words are the user's
     words = OWN_WORDS.get(stem) or re.sub(r"\d+\\\.\d+", r"[\\d.]+", scenario.incident.symptom)
     assert words
     assert re.search(words, said), said
-    status, said = await run(text, tmp_path, "--dsn", dsn, "--cure")
+    async with empty_database(cell_env) as dsn:
+        status, said = await run(text, tmp_path, "--dsn", dsn, "--cure")
     assert (status, said.splitlines()[-1]) == (0, "no symptom"), said
 
 
