@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from harness.core.agent import Turn
 from harness.core.cell import CellSpec
 from harness.core.errors import ComponentError, MissingComponent
-from harness.core.facts import Facts
+from harness.core.facts import Checkpoint, Facts, ThreadFacts
 from harness.core.history import ErrorInfo, Op, OpType
 from harness.core.redaction import RedactedStream, mask, to_json_line
 from harness.core.verdict import Json, Verdict
@@ -40,7 +41,7 @@ from harness.judge import OWN_BUG
 from harness.registry import Registry, default_registry
 from harness.runner import GROUPS, Job, run_cell
 from harness.store import CellFolder, HistoryWriter, read_history, read_json
-from harness.verdicts import plan_of, settle, unrun
+from harness.verdicts import judge_folder, plan_of, settle, unrun
 
 #: A cell may take this long beyond twice what its scenario schedules, in seconds; then its process is killed.
 CELL_GRACE_S = 150.0
@@ -107,6 +108,7 @@ class SlotProcess:
         _ = self._registry.strategies, self._registry.agents, self._registry.scenarios, self._registry.faults
         _ = self._registry.checkers
         asyncio.run(_warm_up(self._registry))
+        _judge_once(self._registry)
         gc.collect()
         gc.freeze()  # the children share what was imported
         components: list[Json] = [
@@ -210,6 +212,21 @@ async def _warm_up(registry: Registry) -> None:
         await graph.ainvoke(agent.turn_input(turn), config, durability="async")
         async for _ in graph.aget_state_history(config):
             pass
+
+
+def _judge_once(registry: Registry) -> None:
+    """Judge a cell in which nothing happened: what judging imports and compiles late is there before the first fork."""
+    scenario, strategy = next(iter(registry.scenarios)), next(iter(registry.strategies))
+    nowhere: dict[str, Json] = {"name": "end"}
+    with tempfile.TemporaryDirectory(prefix="poolproof-warm-") as place:
+        folder = CellFolder(Path(place))
+        folder.write_spec(CellSpec(id="warm", scenario=scenario, strategy=strategy))
+        writer = HistoryWriter(folder.history, {"cell": "warm"})
+        writer.append(OpType.INFO, "phase", "runner", nowhere, time_s=0.0)
+        writer.close()
+        tree = (Checkpoint("c", None, "input", -1),)
+        folder.write_facts(Facts(threads={"t": ThreadFacts(thread="t", agent="a", exists=True, turns=(), tree=tree)}))
+        folder.write_result(judge_folder(folder, registry=registry))
 
 
 def _words_of(code: int, folder: CellFolder) -> str:

@@ -75,7 +75,6 @@ def write_whole(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-        _sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink()
@@ -106,14 +105,6 @@ def read_json(path: Path) -> dict[str, Json]:
     if not isinstance(data, dict):
         raise UsageError(f"{path}: holds {shown(data)}; allowed: an object")
     return data
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Reserve:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import resource
@@ -144,6 +145,7 @@ def _judge_and_exit(
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         die_with(parent, signal.SIGKILL)
         _take_no_more_than(limit_bytes)
+        gc.disable()  # what judging makes holds no cycles, and the process ends right after it
         said: dict[str, Json]
         try:
             said = {"result": result_to_json(judge_folder(folder, wall_s=wall_s, death=death, registry=registry))}

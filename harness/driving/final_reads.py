@@ -44,7 +44,7 @@ async def final_reads(
                 await psycopg.AsyncConnection.connect(
                     admin, autocommit=True, prepare_threshold=0, row_factory=dict_row
                 ) as own,
-                await psycopg.AsyncConnection.connect(admin, autocommit=True) as plain,
+                await psycopg.AsyncConnection.connect(admin, autocommit=True, prepare_threshold=0) as plain,
             ):
                 saver = AsyncPostgresSaver(own)
                 fresh = {name: make() for name, make in agents.items()}
@@ -69,15 +69,15 @@ async def _read(
     exists: bool,
 ) -> ThreadFacts:
     """One thread by both readers."""
-    found = await saver.aget_tuple({"configurable": {"thread_id": thread, "checkpoint_ns": ""}})
+    found, sql = await asyncio.gather(  # the one computes while the other's server does
+        saver.aget_tuple({"configurable": {"thread_id": thread, "checkpoint_ns": ""}}),
+        read_thread(plain, thread) if exists else _nothing(),
+    )
     values: Mapping[str, Any] = found.checkpoint["channel_values"] if found else {}
     pending = (found.pending_writes or ()) if found else ()
     interrupts = [item for _, channel, value in pending if channel == _INTERRUPT for item in value]
     turns = tuple(agent.turns_in(values))
-    sql = await read_thread(plain, thread) if exists else SqlThread(said=Said((), ()), effects=())
-    # A missing parent or a second root may be a checkpoint that strayed from another thread: look at older ones too.
-    strayed = sql.dangling_parents > 0 or sql.roots > 1
-    looked = exists and (strayed or set(used) - set(turns) or turns != sql.turns)
+    looked = exists and (_strayed(sql) or turns != sql.turns or turns != tuple(used))
     ever = await turns_ever(plain, thread) if looked else Ever(turns, {})
     exact = _exact(agent, sql)
     return ThreadFacts(
@@ -103,6 +103,17 @@ async def _read(
         missing_blobs=sql.missing_blobs,
         tree=await read_tree(plain, thread, ever.newest) if exists else (),
     )
+
+
+async def _nothing() -> SqlThread:
+    return SqlThread(said=Said((), ()), effects=())
+
+
+def _strayed(sql: SqlThread) -> bool:
+    """Whether a checkpoint may have come from another thread: one begins the thread, without a parent or with the id
+    of a strategy that pins its first turn to "nothing", and a stranger would begin it once more.
+    """
+    return sql.dangling_parents + sql.roots > 1
 
 
 def _exact(agent: AgentUnderTest, sql: SqlThread) -> Said | None:

@@ -6,6 +6,7 @@ import asyncio
 import copy
 from typing import Any, cast
 
+import psycopg
 import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -71,6 +72,30 @@ async def test_the_final_reads_tell_a_turn_that_a_fork_hid_from_one_that_never_w
     held = [node.turn.rpartition("/")[2] for node in thread.tree]
     assert held[-1] == "t2", "the tip is the fork"
     assert "t3" in held, "the tree says which checkpoint holds the turn that is hidden"
+
+
+@pytest.mark.parametrize("parent", [None, "never-stored"])
+async def test_older_checkpoints_are_looked_at_where_one_strayed_in(
+    cell_env: CellEnvironment, parent: str | None
+) -> None:
+    record, _ = recorder()
+    async with replica_on(cell_env, record) as replica:
+        await request_on(replica, record, action())()
+
+    async def held() -> list[str]:
+        admin, used = cell_env.admin.conninfo(), {THREAD: [f"{THREAD}/t1"]}
+        facts = await final_reads(admin, {THREAD: "SmallAgent"}, {"SmallAgent": SmallAgent}, used)
+        assert facts.complete, facts.problems
+        return [node.turn for node in facts.threads[THREAD].tree]
+
+    assert set(await held()) == {""}, "nothing is odd, so nobody looked"
+    async with await psycopg.AsyncConnection.connect(cell_env.admin.conninfo(), autocommit=True) as admin:
+        await admin.execute(
+            """INSERT INTO checkpoints SELECT thread_id, checkpoint_ns, '00-strayed', %s, type, checkpoint, metadata
+            FROM checkpoints ORDER BY checkpoint_id LIMIT 1""",
+            (parent,),
+        )
+    assert f"{THREAD}/t1" in await held()
 
 
 async def test_a_deleted_thread_is_gone(cell_env: CellEnvironment) -> None:
