@@ -150,7 +150,7 @@ async def test_foreign_postgres_variables_are_ignored(stack: Stack, monkeypatch:
         monkeypatch.setenv(name, value)
     async with stack.cell("env", groups=("g0",)) as environment:
         assert await one_value(environment.conninfo("g0"), "SELECT 1") == 1
-        assert environment.backends() == {"g0": ()}
+        assert environment.backends().keys() == {"g0"}  # the last one's backend may still be about to end
     assert {name: os.environ.get(name) for name in foreign} == foreign
 
 
