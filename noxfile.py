@@ -47,7 +47,7 @@ def proof(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Whether the checkers' tests notice wrong checkers: ``nox -s mutants -- --all``, or a sample."""
+    """Whether the checkers' tests notice wrong checkers: ``nox -s mutants``, or ``-- --files no_hang recovers``."""
     _install(session, "-e", ".[dev,mutants]")
     _run(session, "python", "-m", "tests.mutants", *session.posargs)
 
@@ -66,6 +66,14 @@ def types(session: nox.Session) -> None:
     """mypy, strict, over everything that is Python here."""
     _install(session, "-e", ".[dev]")
     session.run("mypy", *session.posargs)
+
+
+@nox.session
+def regressions(session: nox.Session) -> None:
+    """Incidents that are bound to versions, in environments of their own; downloads. ``nox -s regressions -- I-18``."""
+    _install(session, "-e", ".")
+    folder = str(ROOT / ".nox" / "regressions-environments")
+    _run(session, "python", "-m", "harness.regressions", "--environments", folder, *session.posargs)
 
 
 @nox.session

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from harness.core.cell import CellSpec as CellSpec
     from harness.core.cell import cell_id as cell_id
     from harness.core.environment import Capability as Capability
+    from harness.core.environment import Client as Client
     from harness.core.environment import Clock as Clock
+    from harness.core.environment import Cut as Cut
     from harness.core.environment import Endpoint as Endpoint
     from harness.core.environment import Environment as Environment
     from harness.core.environment import Middle as Middle
@@ -68,7 +70,7 @@ _HOME = {
     "agent": ("AgentUnderTest", "Turn"),
     "cell": ("DEFAULT_AGENTS", "CellSpec", "cell_id"),
     "environment": (
-        *("Capability", "Clock", "Endpoint", "Environment", "Middle", "Proxy"),
+        *("Capability", "Client", "Clock", "Cut", "Endpoint", "Environment", "Middle", "Proxy"),
         *("Server", "Shutdown", "Strike", "Toxic", "Traffic"),
     ),
     "errors": ("ComponentError", "HealError", "MissingComponent", "PoolproofError", "UsageError"),

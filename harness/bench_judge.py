@@ -1,4 +1,4 @@
-"""What judging costs: seconds and memory for histories of 10,000, 100,000 and 1,000,000 acknowledged turns.
+"""What judging costs: seconds and memory for histories of 10,000 to 1,000,000 acknowledged turns.
 
 ``python -m harness.bench --only judge`` prints it; each size is judged in a process of its own, so that its memory can
 be told. The cost shall grow in a straight line: a turn costs the same in a history a hundred times as long.
@@ -20,11 +20,12 @@ from harness.core.scenario import Bounds
 from harness.core.verdict import Guarantee, Json, Verdict
 from harness.judge import judge
 
-SIZES = (10_000, 100_000, 1_000_000)
+#: 200,000 is the size that has a budget: 2 s and 500 MB.
+SIZES = (10_000, 100_000, 200_000, 1_000_000)
 #: Turns of one thread: every reply shows the whole thread, as those of the agents under test do.
 PER_THREAD = 100
 #: How often a size is judged; the fastest counts. The largest one takes long enough to speak for itself.
-REPEATS = {10_000: 5, 100_000: 3, 1_000_000: 1}
+REPEATS = {10_000: 5, 100_000: 3, 200_000: 3, 1_000_000: 1}
 #: Longest that one size may take, in seconds.
 LIMIT_S = 600.0
 _AGENT = "SupervisorAgent"

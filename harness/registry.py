@@ -34,6 +34,7 @@ AGENTS = "agents_under_test"
 CONTROL, CANDIDATE = "control", "candidate"
 _CONTROLS, _PLANTED = "harness.pools.controls.", "harness.pools.controls.planted."
 _REPORTED = ("harness.pools.controls.incidents.", "harness.pools.cures.")
+_BEHIND_POOLER = ("harness.pools.controls.behind_pooler.", "harness.pools.behind_pooler.")
 
 T = TypeVar("T")
 
@@ -182,7 +183,8 @@ def role_of(strategy: type[PoolStrategy]) -> str:
 
 
 def _rank(strategy: type[PoolStrategy]) -> tuple[bool, bool, bool, str]:
-    return role_of(strategy) == CONTROL, is_planted(strategy), is_reported(strategy), strategy.name
+    named = is_reported(strategy) or is_behind_pooler(strategy)
+    return role_of(strategy) == CONTROL, is_planted(strategy), named, strategy.name
 
 
 def is_planted(strategy: type[PoolStrategy]) -> bool:
@@ -195,9 +197,14 @@ def is_reported(strategy: type[PoolStrategy]) -> bool:
     return strategy.__module__.startswith(_REPORTED)
 
 
+def is_behind_pooler(strategy: type[PoolStrategy]) -> bool:
+    """True for what shows a PgBouncer, or what is before it, set up otherwise: it runs where a scenario names it."""
+    return strategy.__module__.startswith(_BEHIND_POOLER)
+
+
 def is_compared(strategy: type[PoolStrategy]) -> bool:
     """True for what runs in every scenario without strategies of its own."""
-    return not is_planted(strategy) and not is_reported(strategy)
+    return not (is_planted(strategy) or is_reported(strategy) or is_behind_pooler(strategy))
 
 
 def mistake_of(strategy: type[PoolStrategy]) -> str:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,17 @@ from harness.core.verdict import Guarantee, Json
 from harness.core.workload import Outcome, User
 from harness.driving.background import background
 from harness.driving.caller import Caller
+from harness.driving.client import CellClient
 from harness.driving.database import GroupDatabase
+from harness.driving.distant_caller import DistantCaller
 from harness.driving.exceptions import describe
 from harness.driving.final_reads import final_reads
 from harness.driving.group import Group, StrategyBroken
+from harness.driving.nursery import Nursery
 from harness.driving.recorder import Recorder, Sink
 from harness.driving.replica import Replica
+from harness.driving.replica_process import Company, live
+from harness.driving.replicas import ReplicaGroup, Replicas
 from harness.driving.sampler import Sampler
 from harness.driving.traffic import CellTraffic
 from harness.driving.watchdog import Watchdog
@@ -81,17 +87,36 @@ def pooler_of(strategy: type[PoolStrategy]) -> Capability | None:
     return next(iter(strategy.needs & _POOLERS), None)
 
 
+def nursery_of(job: Job) -> Nursery | None:
+    """What the cell's replica processes are forked from, where it needs them; to be closed by the caller.
+
+    Main thread only, before there is an event loop, a thread or an open connection.
+    """
+    if Capability.REPLICA_PROCESS not in needs_of(job.scenario, job.plan):
+        return None
+    bounds, durability = job.scenario.bounds, job.spec.durability
+    company = Company(strategy=job.strategy, agents=job.agents, bounds=bounds, durability=durability)
+    return Nursery.fork(partial(live, company))
+
+
 async def run_cell(
-    job: Job, stack: Stack, sink: Sink, *, give_up: Callable[[str], None], logs: Path | None = None
+    job: Job,
+    stack: Stack,
+    sink: Sink,
+    *,
+    give_up: Callable[[str], None],
+    logs: Path | None = None,
+    nursery: Nursery | None = None,
 ) -> Facts:
     """Run ``job`` on ``stack``. ``give_up(reason)`` is called, on another thread, if the event loop died; it must end
-    the process.
+    the process. With a ``nursery`` the replica groups are processes of their own.
 
     Raises ComponentError only if the environment could not be provisioned; everything later stands in the history.
     """
     async with AsyncExitStack() as scope:
         needs = needs_of(job.scenario, job.plan)
-        cell = stack.cell(job.spec.id, groups=GROUPS, pooler=pooler_of(job.strategy), needs=needs)
+        pooler, settings = pooler_of(job.strategy), job.strategy.pooler
+        cell = stack.cell(job.spec.id, groups=GROUPS, pooler=pooler, settings=settings, needs=needs)
         env = await scope.enter_async_context(cell)
         if logs is not None:
             scope.callback(_keep_logs, env.logs, logs)
@@ -99,7 +124,7 @@ async def run_cell(
         recorder = Recorder(sink, env.clock)
         recorder.point("phase", "runner", {"name": "provision"})
         try:
-            run = _CellRun(job, env, recorder, give_up)
+            run = _CellRun(job, env, recorder, give_up, nursery)
         except StrategyBroken as broken:
             recorder.point("harness_error", "runner", {"kind": "strategy", "text": str(broken)})
             return Facts()
@@ -122,14 +147,23 @@ def _keep_logs(logs: Mapping[str, Path], folder: Path) -> None:
 class _CellRun:
     """The stages of one cell, in order."""
 
-    def __init__(self, job: Job, env: CellEnvironment, recorder: Recorder, give_up: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        env: CellEnvironment,
+        recorder: Recorder,
+        give_up: Callable[[str], None],
+        nursery: Nursery | None,
+    ) -> None:
         self.job = job
         self.env = env
         self.recorder = recorder
         self.clock = env.clock
         self.bounds = job.scenario.bounds
         self.stopping = threading.Event()  # users of the second thread read it too
-        self.groups = {name: self._group(name) for name in GROUPS}
+        self.replicas = None if nursery is None else self._replicas(nursery)
+        here = {name: self._group(name) for name in GROUPS} if self.replicas is None else {}
+        self.groups: Mapping[str, Group | ReplicaGroup] = here if self.replicas is None else self.replicas.groups
         self.traffic = CellTraffic(tuple(self.groups.values()), behind_pooler=pooler_of(job.strategy) is not None)
         env.traffic = self.traffic
         self.watchdog = Watchdog(
@@ -140,14 +174,26 @@ class _CellRun:
             give_up=self._dead_loop(give_up),
         )
         self.sampler = Sampler(env.backends, recorder, env.clock, env.routes if env.tells_routes else None)
-        self.caller = Caller(
-            self.groups,
-            bounds=self.bounds,
-            durability=job.spec.durability,
-            recorder=recorder,
-            traffic=self.traffic,
-            watchdog=self.watchdog,
+        if self.replicas is None:
+            self.traffic.called_by(CellClient(tuple(here.values()), self.watchdog, job.spec.seed))
+        self.caller = self._caller(here)
+
+    def _caller(self, here: Mapping[str, Group]) -> Caller:
+        bounds, durability, recorder = self.bounds, self.job.spec.durability, self.recorder
+        traffic, watchdog = self.traffic, self.watchdog
+        if self.replicas is None:
+            return Caller(
+                here, bounds=bounds, durability=durability, recorder=recorder, traffic=traffic, watchdog=watchdog
+            )
+        return DistantCaller(
+            self.replicas, bounds=bounds, durability=durability, recorder=recorder, traffic=traffic, watchdog=watchdog
         )
+
+    def _replicas(self, nursery: Nursery) -> Replicas:
+        conninfos = {name: self.env.conninfo(name) for name in GROUPS}
+        replicas = Replicas(nursery, conninfos, self.recorder, self.env.clock.start_s)
+        self.env.put_replicas(replicas, replicas.pids)
+        return replicas
 
     def _group(self, name: str) -> Group:
         database = GroupDatabase(self.env.conninfo(name), self.bounds.budget, name, self.recorder)
@@ -175,7 +221,8 @@ class _CellRun:
         try:
             for group in self.groups.values():
                 await group.open()
-            timers = [asyncio.ensure_future(self._timer(group)) for group in self.groups.values()]
+            here = [group for group in self.groups.values() if isinstance(group, Group)]  # processes have their own
+            timers = [asyncio.ensure_future(self._timer(group)) for group in here]
             timers.append(asyncio.ensure_future(self._supervise()))
             self._phase("gate")
             users = self._start_users()
@@ -227,7 +274,7 @@ class _CellRun:
         """Every user on this loop, or the odd ones on a second thread with a loop of its own."""
         load = self.job.scenario.load
         users = load.users(seed=self.job.spec.seed, agents=tuple(self.job.agents), groups=tuple(self.groups))
-        if self.job.scenario.layout is Layout.ONE_LOOP:
+        if self.job.scenario.layout is Layout.ONE_LOOP or self.replicas is not None:  # each process has its own loop
             return [asyncio.ensure_future(self._user(user)) for user in users]
         here, there = users[::2], users[1::2]
         return [*(asyncio.ensure_future(self._user(user)) for user in here), self._second_thread(there)]
@@ -385,6 +432,8 @@ class _CellRun:
     async def _close(self) -> dict[str, int]:
         """Close every strategy, then wait until no backend of the cell is left; what is left is a finding."""
         await asyncio.gather(*(group.close() for group in self.groups.values()))
+        if self.replicas is not None:
+            await self.replicas.finish()
         delay_s = max((window.fault.delay_ms for window in self.job.plan), default=0.0) / 1000
         stop_s = self.clock.now_s() + LEFTOVER_LIMIT_S + delay_s
         while True:

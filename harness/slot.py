@@ -87,7 +87,7 @@ class Slot:
         """
         options = json.dumps({"environment": environment, "parent": os.getpid()})
         popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.slot_process", options],
+            [sys.executable, "-P", "-m", "harness.slot_start", "harness.slot_process", options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_slot_environment(),

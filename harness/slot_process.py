@@ -39,7 +39,7 @@ from harness.environments.stack import Stack
 from harness.environments.target_dsn import TARGET, Target
 from harness.judge import OWN_BUG
 from harness.registry import Registry, default_registry
-from harness.runner import GROUPS, Job, run_cell
+from harness.runner import GROUPS, Job, nursery_of, run_cell
 from harness.store import CellFolder, HistoryWriter, read_history, read_json
 from harness.verdicts import judge_folder, plan_of, settle, unrun
 
@@ -318,11 +318,15 @@ def _run(folder: CellFolder, stack: Stack, registry: Registry) -> int:
         groups: list[Json] = list(GROUPS)
         agents: list[Json] = list(job.agents)
         header: dict[str, Json] = {"cell": spec.id, "seed": spec.seed, "groups": groups, "agents": agents}
+        nursery = nursery_of(job)
         writer = _Sink(folder.history, header)
         try:
-            facts = asyncio.run(run_cell(job, stack, writer, give_up=_give_up, logs=folder.logs))
+            cell = run_cell(job, stack, writer, give_up=_give_up, logs=folder.logs, nursery=nursery)
+            facts = asyncio.run(cell)
         finally:
             writer.close()
+            if nursery is not None:
+                nursery.close()
         folder.write_facts(facts)
         return _UNFIT if writer.unsound else 0
     except MissingComponent as error:

@@ -168,11 +168,14 @@ LIMIT_DATA = Scenario(
     title="Connections are cut in the middle of a message",
     why=(
         "Each connection dies after 3,000 bytes of answers, in its third save or so: half a pipeline is "
-        "there, half is not."
+        "there, half is not. With 30,000 bytes an agent that loads much lives long enough to save."
     ),
     question=4,
     load=LOAD,
-    plan=(Window(LimitData(limit_bytes=3000), 0.0, 3.0),),
+    plan=(
+        Window(LimitData(limit_bytes=3000), 0.0, 3.0),
+        Window(LimitData(limit_bytes=30_000), 3.5, 5.5),
+    ),
 )
 
 SLOW_CLOSE = Scenario(

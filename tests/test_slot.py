@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.cell import CellSpec, cell_id
+from harness.core.errors import ComponentError
 from harness.core.record import CellResult
 from harness.core.verdict import Guarantee, Verdict
 from harness.slot import Slot, SlotBug
@@ -87,3 +88,20 @@ def test_a_process_that_ends_is_an_error_and_the_slot_goes_on(slot: Slot, tmp_pa
     assert result.verdict is Verdict.ERROR
     assert "status 3" in result.reason
     assert run(slot, tmp_path / "alive", "PlainPool").verdict is Verdict.PASS
+
+
+def test_what_a_slot_cannot_import_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As after an upgrade of one package and not of the other."""
+    broken = tmp_path / "langgraph"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise ImportError('no module of that version')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ComponentError) as caught:
+        Slot.start("local")
+    words = str(caught.value)
+    assert "cannot import what a slot needs (ImportError: no module of that version)" in words
+    assert "install Poolproof with its dependencies" in words
+    assert "\n" not in words
+    assert capfd.readouterr().err == ""

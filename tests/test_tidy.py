@@ -24,6 +24,7 @@ MAY_PRINT = (
     "harness/rendering/terminal.py",
     "scenarios/incidents/reproducers/",
     "harness/progress.py",
+    "harness/slot_start.py",
     "harness/slot_process.py",
     "harness/bench.py",
     "harness/bench_judge.py",

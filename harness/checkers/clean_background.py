@@ -71,12 +71,12 @@ def _in(op: Op) -> str:
 
 
 def _stalls(reading: Reading) -> list[tuple[Op, float]]:
-    """(row, seconds) of the loop's stalls while users called, less what the whole process stood still."""
+    """(row, seconds) of the loop's stalls while users called, less what the process or a fault stood still."""
     found = []
     gate_s = reading.phases.get("gate", 0.0)
     for op in reading.points("stall"):
         if op.value.get("host") is True or not gate_s <= op.time_s <= reading.driving_end_s:
             continue
-        seconds = number(op.value, "seconds")
+        seconds = number(op.value, "seconds") - number(op.value, "ordered_s")
         found.append((op, seconds - reading.host_stalls.covered_s(op.time_s - seconds, op.time_s)))
     return found

@@ -14,7 +14,8 @@ class DeclaredErrors(Checker):
     """FAIL for an exception at a caller whose class is not among the strategy's ``errors``, wherever it happens, and
     for a declared one in a call that touches no window nor the recovery bound after one; SLOW if that call ends
     within three bounds. INVALID if it is a timeout while the whole process stood still. Calls that the harness itself
-    had to end are for ``no_hang`` to judge.
+    had to end are for ``no_hang`` to judge; where the client went nobody met anything, and the TimeoutError of a
+    service that gave a call less time is its own.
     """
 
     guarantee = Guarantee.DECLARED_ERRORS
@@ -28,6 +29,8 @@ class DeclaredErrors(Checker):
         errors = 0
         for call in reading.calls:
             if call.end is None or call.end.error is None or call.end.value.get("hung") is True:
+                continue
+            if call.cut and (call.end.value.get("by") != "timeout" or call.end.error.type == "TimeoutError"):
                 continue
             errors += 1
             span = (call.began_s, call.end.time_s)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from harness.checkers.reading import Damage, Reading, number
 from harness.core.fault import Effect
+from harness.core.verdict import Json
 
 #: An operation stalled if it took longer than this, and than so many times the gate's 95th percentile of its kind.
 STALLED_S = 0.25
@@ -26,6 +27,10 @@ DELAY_SHARE = 0.8
 DELAY_QUANTILE = 0.9
 #: An ordered re-creation must meet this many calls in flight, and a queue.
 RECREATED_UNDER = 3
+#: So many calls must have been cut short.
+CANCELLED_LEAST = 3
+#: The watchdog tells a stall when it is over, so long after it at most.
+STALL_TOLD_S = 1.0
 #: How long after a window a connection from before may take to be seen gone, in seconds.
 RENEWED_WITHIN_S = 5.0
 
@@ -149,16 +154,43 @@ def _recreates(damage: Damage, reading: Reading) -> str | None:
 
 
 def _checks(damage: Damage, reading: Reading) -> str | None:
+    due = number(damage.fault, "callers", 2.0)
+    most = _side_by_side("ensure_healthy", damage, reading)
+    return None if most >= due else f"{most} health checks ran side by side, {due:.0f} are due"
+
+
+def _side_by_side(f: str, damage: Damage, reading: Reading) -> int:
+    """How many operations ``f`` that began in the window ran at one time, at most."""
     edges: list[tuple[int, int]] = []
-    for op, end in reading.pairs("ensure_healthy"):
+    for op, end in reading.pairs(f):
         if damage.began_s <= op.time_s <= damage.ended_s:
             edges += [(op.index, 1)] if end is None else [(op.index, 1), (end.index, -1)]
     now = most = 0
     for _, step in sorted(edges):
         now += step
         most = max(most, now)
-    due = number(damage.fault, "callers", 2.0)
-    return None if most >= due else f"{most} health checks ran side by side, {due:.0f} are due"
+    return most
+
+
+def _sets_up(damage: Damage, reading: Reading) -> str | None:
+    most, due = _side_by_side("setup", damage, reading), max(2.0, number(damage.change, "setups"))
+    return None if most >= due else f"{most} set-ups ran side by side, {due:.0f} are due"
+
+
+def _cancels(damage: Damage, reading: Reading) -> str | None:
+    cut = [call for call in reading.calls if call.cut and damage.began_s <= call.began_s <= damage.ended_s]
+    twice = sum(call.end is not None and number(call.end.value, "cancelled") > 1 for call in cut)
+    if len(cut) < CANCELLED_LEAST:
+        return f"cut {len(cut)} calls short, {CANCELLED_LEAST} are due"
+    return "cancelled no call twice" if "again" in damage.fault and not twice else None
+
+
+def _stalls(damage: Damage, reading: Reading) -> str | None:
+    due_s = DELAY_SHARE * max(1.0, number(damage.change, "stalls")) * damage.delay_ms / 1000
+    until_s = damage.ended_s + STALL_TOLD_S
+    rows = [op.value for op in reading.points("stall") if damage.began_s <= op.time_s <= until_s]
+    seen_s = sum(number(value, "ordered_s") for value in rows)
+    return None if seen_s >= due_s > 0 else f"had the loop stand still for {seen_s:.2f} s, {due_s:.2f} s are due"
 
 
 def _strikes(damage: Damage, reading: Reading) -> str | None:
@@ -175,6 +207,31 @@ def _strikes(damage: Damage, reading: Reading) -> str | None:
     return f"hit {len(times_s)} messages, and no saver call that waited for one of them failed or was kept waiting"
 
 
+def _processes(damage: Damage) -> list[dict[str, Json]]:
+    """What the kernel said of the processes that were hit while they had calls in flight."""
+    found = damage.change.get("processes")
+    hit = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    return [process for process in hit if number(process, "in_flight") >= 1]
+
+
+def _strands(damage: Damage, reading: Reading) -> str | None:
+    """The process is dead by SIGKILL or stands still, and calls that it had ended without an answer because of that."""
+    if not any(process.get("status") == -9 or process.get("state") == "T" for process in _processes(damage)):
+        return "neither ended nor stopped a process that had calls in flight"
+    stranded = sum(
+        call.stranded and call.began_s <= damage.ended_s and (call.ended_s or 0.0) >= damage.began_s
+        for call in reading.calls
+    )
+    return None if stranded else "stranded nobody: every call that the process had was answered"
+
+
+def _drains(damage: Damage, reading: Reading) -> str | None:
+    """A process that had calls in flight ended by itself."""
+    if any(process.get("status") == 0 for process in _processes(damage)):
+        return None
+    return "drained nothing: no process that had calls in flight ended with status 0"
+
+
 _EFFECTS: dict[str, Callable[[Damage, Reading], str | None]] = {
     Effect.DISTURBS: _disturbs,
     Effect.DELAYS: _delays,
@@ -183,4 +240,9 @@ _EFFECTS: dict[str, Callable[[Damage, Reading], str | None]] = {
     Effect.RECREATES: _recreates,
     Effect.CHECKS: _checks,
     Effect.STRIKES: _strikes,
+    Effect.CANCELS: _cancels,
+    Effect.STALLS: _stalls,
+    Effect.SETS_UP: _sets_up,
+    Effect.STRANDS: _strands,
+    Effect.DRAINS: _drains,
 }

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from harness.checkers.effects import quantile
 from harness.checkers.reading import Call, Reading, number, read
+from harness.checkers.recovery_parts import recovery_parts
+from harness.checkers.waste import waste
 from harness.core.facts import Facts
 from harness.core.history import History, OpType
 from harness.core.scenario import Bounds
@@ -19,15 +21,18 @@ def measure(history: History, facts: Facts, bounds: Bounds) -> dict[str, Json]:
 
     ``recovery_s``: from the end of the last window until the last agent gave its first answer or the last call begun
     since ended without one, whichever came later; ``recovery_first_s`` until anybody was answered;
-    ``recovery_agents_s`` until every agent was; ``recovery_last_failure_s`` until the last call without an answer.
+    ``recovery_agents_s`` until every agent was; ``recovery_last_failure_s`` until the last call without an answer;
+    ``recovery_first_save_s`` and its parts: see ``recovery_parts``. ``docs/measures.md`` lists them all.
     """
     reading = read(history)
     found: dict[str, Json] = {
         **_outcomes(reading),
         **_speed(reading),
         **_recovery(reading, bounds),
+        **recovery_parts(reading),
         **_connections(reading),
         **_work(reading),
+        **waste(reading),
         **_checkpoints(facts),
     }
     return {key: value for key, value in found.items() if _sayable(value)}
@@ -105,7 +110,9 @@ def _work(reading: Reading) -> dict[str, Json]:
     attempts = sum(1 for op, _ in reading.pairs("attempt") if number(op.value, "n", 1.0) > 1)
     saves = [save for save in reading.saver_calls if save.f in ("aput", "aput_writes")]
     checks = [end for _, end in reading.pairs("ensure_healthy")]
-    stalls_s = [number(op.value, "seconds") for op in reading.points("stall") if op.value.get("host") is not True]
+    stood = [op.value for op in reading.points("stall") if op.value.get("host") is not True]
+    stalls_s = [number(value, "seconds") - number(value, "ordered_s") for value in stood]
+    ordered_s = [number(value, "ordered_s") for value in stood if "ordered_s" in value]
     host_s = [number(op.value, "seconds") for op in reading.points("stall") if op.value.get("host") is True]
     return {
         "retries": attempts,
@@ -119,6 +126,7 @@ def _work(reading: Reading) -> dict[str, Json]:
         "messages_struck": int(sum(number(damage.change, "struck") for damage in reading.damages)),
         "longest_stall_ms": round(max(stalls_s, default=0.0) * 1000, 1),
         "longest_host_stall_ms": round(max(host_s, default=0.0) * 1000, 1),
+        "longest_ordered_stall_ms": round(max(ordered_s) * 1000, 1) if ordered_s else None,
     }
 
 

@@ -25,7 +25,7 @@ class NoHang(Checker):
     def check(self, history: History, facts: Facts, bounds: Bounds) -> Finding:
         """See the class."""
         reading = read(history)
-        told: defaultdict[int, list[int]] = defaultdict(list)
+        told: defaultdict[int | None, list[int]] = defaultdict(list)
         for op in reading.points("overdue"):
             told[int(number(op.value, "call", -1.0))].append(op.index)
         flaws: list[Flaw] = []
@@ -35,7 +35,7 @@ class NoHang(Checker):
             if over_s > longest_s:
                 longest_s = over_s
             if over_s > bounds.hang_slow_s or _hung(call):
-                flaws.append(_flaw(call, over_s, reading, bounds, told.get(call.invoke.call or -1, [])))
+                flaws.append(_flaw(call, over_s, reading, bounds, told.get(call.invoke.call, [])))
         if not reading.calls:
             flaws.append(Flaw(Verdict.INVALID, "nobody called, so nothing could hang"))
         kept = f"all {len(reading.calls):,} calls ended by their deadline + {bounds.hang_slow_s:g} s"

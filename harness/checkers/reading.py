@@ -7,18 +7,23 @@ before what is decided by the rows' indexes, never by times.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 from harness.checkers.conversations import Conversation
+from harness.core.fault import Effect
 from harness.core.history import CALLS, History, Op, OpType
 from harness.core.verdict import Json
 
 #: Saver calls that read or write the state of a thread.
 SAVER_CALLS = ("aget_tuple", "aput", "aput_writes", "adelete_thread", "alist")
+_NO_MORE = (math.inf, -1)
+_OF_A_CALL = itemgetter("group", "agent", "thread", "turn")
 _STATUS = {kind: kind.value for kind in OpType}
 #: Errors that a machine which stood still can bring about by itself.
 _OF_TIME = frozenset({"TimeoutError", "CancelledError", "QueryCanceled", "ConnectionTimeout", "PoolTimeout"})
@@ -47,6 +52,18 @@ def strings(value: Mapping[str, Json], key: str) -> list[str]:
     if set(map(type, found)) <= {str}:
         return found  # type: ignore[return-value]
     return [item for item in found if isinstance(item, str)]
+
+
+def _who_and_what(value: Mapping[str, Json]) -> tuple[str, str, str, str]:
+    """The group, agent, thread and turn of a call, each as :func:`text` has it, in half the time."""
+    try:
+        group, agent, thread, turn = _OF_A_CALL(value)
+    except KeyError:
+        pass
+    else:
+        if type(group) is type(agent) is type(thread) is type(turn) is str:
+            return group, agent, thread, turn
+    return text(value, "group"), text(value, "agent"), text(value, "thread"), text(value, "turn")
 
 
 def opened_or_closed_by(op: Op) -> str:
@@ -79,6 +96,16 @@ class Call(NamedTuple):
     def deadline_s(self, default: float) -> float:
         """Seconds that it was given; ``default`` if its row does not say."""
         return default if self.given_s is None else self.given_s
+
+    @property
+    def cut(self) -> bool:
+        """True if a fault ended it: the client went, or the service gave it less time than its deadline."""
+        return self.end is not None and number(self.end.value, "cancelled") > 0
+
+    @property
+    def stranded(self) -> bool:
+        """True if a fault took away the replica that had it: no strategy could have answered it there."""
+        return self.end is not None and self.end.value.get("ordered") is True and bool(text(self.end.value, "lost"))
 
     def __str__(self) -> str:
         return f"{self.kind} {self.turn} of {self.user} on {self.group}/{self.agent} at {self.began_s:.3f} s"
@@ -226,10 +253,7 @@ class Reading:
         return Call(
             op.f,
             op.process,
-            text(value, "group"),
-            text(value, "agent"),
-            text(value, "thread"),
-            text(value, "turn"),
+            *_who_and_what(value),
             op.time_s,
             None if end is None else end.time_s,
             None if given_s < 0 else given_s,
@@ -250,11 +274,12 @@ class Reading:
 
     def unanswered(self, call: Call, deadline_s: float) -> bool:
         """True if the call did not get its answer. One that the end of the history cut off before its deadline (the
-        given one, if its row does not say) might still have.
+        given one, if its row does not say) might still have; one that was stranded could not. Of one that a fault cut
+        short nobody waited for it.
         """
         if call.status == "open":
             return self.end_s > call.began_s + call.deadline_s(deadline_s)
-        return call.status != "ok"
+        return call.status != "ok" and not call.stranded and not call.cut
 
     @cached_property
     def saver_calls(self) -> tuple[SaverCall, ...]:
@@ -291,16 +316,18 @@ class Reading:
 
     def _played(self) -> dict[str, Conversation]:
         threads = {name: Conversation(name) for name in dict.fromkeys(call.thread for call in self.calls)}
-        ends = sorted((call.end.index, place) for place, call in enumerate(self.calls) if call.end is not None)
-        played = 0
+        ends = iter(sorted((call.end.index, place) for place, call in enumerate(self.calls) if call.end is not None))
+        row, place = next(ends, _NO_MORE)
         for call in self.calls:
-            while played < len(ends) and ends[played][0] < call.invoke.index:
-                ended = self.calls[ends[played][1]]
+            while row < call.invoke.index:
+                ended = self.calls[place]
                 threads[ended.thread].ended(ended)
-                played += 1
+                row, place = next(ends, _NO_MORE)
             threads[call.thread].began(call)
-        for _, place in ends[played:]:
-            threads[self.calls[place].thread].ended(self.calls[place])
+        while place >= 0:
+            ended = self.calls[place]
+            threads[ended.thread].ended(ended)
+            row, place = next(ends, _NO_MORE)
         return threads
 
     # -- phases, windows, stalls ----------------------------------------------------------------------------------
@@ -372,6 +399,17 @@ class Reading:
     def healed_s(self) -> float | None:
         """The end of the last window; None without windows."""
         return max((damage.ended_s for damage in self.damages), default=None)
+
+    def taken_away(self, after_s: float) -> Mapping[str, Spans]:
+        """By group, when a fault had ended or stopped its process, each ``after_s`` longer."""
+        spans: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        for damage in self.damages:
+            hit = damage.change.get("processes")
+            if damage.effect == Effect.STRANDS and isinstance(hit, list):
+                for process in hit:
+                    if isinstance(process, dict):
+                        spans[text(process, "group")].append((damage.began_s, damage.ended_s + after_s))
+        return {group: Spans(found) for group, found in spans.items()}
 
     def damaged(self, after_s: float, *, usable: bool) -> Spans:
         """The windows, each ``after_s`` longer; those that leave the database usable only if ``usable``."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from harness.core.history import ErrorInfo, History
-from harness.core.incident import Incident
+from harness.core.history import ErrorInfo, History, Op
+from harness.core.incident import LOG, Incident
 from harness.core.verdict import Json
 
 
@@ -24,14 +24,20 @@ class Sightings:
 
 
 def sightings(history: History, incident: Incident) -> Sightings:
-    """Every operation that ended in an error whose graph says what the user saw, where the user saw it."""
+    """Every operation that ended in an error whose graph says what the user saw, where the user saw it, and every line
+    of the log that does, if that is where it was seen.
+    """
     pattern = re.compile(incident.symptom)
-    seen = [
-        (op.index, said)
-        for op in history
-        if op.error is not None and op.f in incident.seen_by and (said := _said(op.error, pattern))
-    ]
+    seen = [(op.index, said) for op in history if op.f in incident.seen_by and (said := _of(op, pattern))]
     return Sightings(len(seen), seen[0][1] if seen else "", seen[0][0] if seen else None)
+
+
+def _of(op: Op, pattern: re.Pattern[str]) -> str:
+    """What the row says that matches; empty if nothing does."""
+    if op.error is not None:
+        return _said(op.error, pattern)
+    line = str(op.value.get("text", "")) if op.f == LOG else ""
+    return f"{op.process}: {line}" if pattern.search(line) else ""
 
 
 def _said(error: ErrorInfo, pattern: re.Pattern[str]) -> str:

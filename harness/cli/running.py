@@ -30,6 +30,7 @@ def run_cells(
 ) -> Ending:
     """Run what ``wish`` stands for. Nothing starts before every name and every plug-in has proved usable."""
     from harness.campaign import Plan, run_campaign
+    from harness.cli.linting import warnings
 
     selection = select(default_registry(), wish)
     if not selection.cells:
@@ -43,7 +44,7 @@ def run_cells(
         environment=wish.environment,
         must_catch=selection.must_catch,
         whole=selection.whole,
-        notes=(*selection.notes, *notes_of(target)),
+        notes=(*selection.notes, *notes_of(target), *warnings(selection.cells)),
         target=target,
     )
     summary = run_campaign(plan, note=note, live=is_live())

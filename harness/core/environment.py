@@ -23,12 +23,19 @@ class Capability(StrEnum):
     SERVER_STANDBY = "server_standby"  # that Postgres with a streaming standby, and a switch before both
     SMALL_DISK = "small_disk"  # that Postgres with its data on a small disk of its own
     PROTOCOL = "protocol"  # a proxy behind Toxiproxy that understands Postgres's messages
+    REPLICA_PROCESS = "replica_process"  # each replica group in a process of its own, which may be killed and stopped
+    POOLER_PROCESS = "pooler_process"  # the strategy's PgBouncer, which may be stopped and given orders
+    POOLER_LINK = "pooler_link"  # a second proxy, between that PgBouncer and Postgres
 
 
 #: Each of these gives the cell a Postgres of its own (``Environment.server``), which goes with the cell.
 OWN_SERVER = frozenset(
     {Capability.SERVER_PROCESS, Capability.SERVER_STANDBY, Capability.SMALL_DISK, Capability.POSTGRES_TLS}
 )
+
+
+#: Each of these is about the strategy's own pooler: a strategy without one cannot run there.
+OF_THE_POOLER = frozenset({Capability.POOLER_PROCESS, Capability.POOLER_LINK})
 
 
 class Shutdown(StrEnum):
@@ -205,6 +212,128 @@ class Server(Protocol):
     async def free_disk(self) -> None: ...
 
 
+class PgBouncer(Protocol):
+    """The cell's own PgBouncer: its process and its admin console. Every wait is bounded, every change read back.
+
+    Orders are about the cell's database alone. ``start`` and ``resume`` are idempotent. All methods raise
+    ComponentError when it does not do what it was told.
+    """
+
+    async def stop(self) -> Mapping[str, Json]:
+        """End the process, with every connection through it; nobody starts it again before ``start``."""
+        ...
+
+    async def start(self) -> None:
+        """Start it again on its port, with the same configuration, if it was stopped."""
+        ...
+
+    async def pause(self) -> Mapping[str, Json]:
+        """PAUSE: leave every server connection as soon as nobody uses it; whoever wants one waits until ``resume``."""
+        ...
+
+    async def kill(self) -> Mapping[str, Json]:
+        """KILL: end every connection of clients and to the server; whoever comes anew waits until ``resume``."""
+        ...
+
+    async def resume(self) -> None:
+        """RESUME, after either."""
+        ...
+
+    async def reconnect(self) -> Mapping[str, Json]:
+        """RECONNECT: leave every server connection as soon as nobody uses it, and make new ones."""
+        ...
+
+    async def server_pids(self) -> frozenset[int]:
+        """The backends that it holds connections to."""
+        ...
+
+    async def slots(self) -> tuple[int, int]:
+        """How many server connections it gives the agents' pool, and how many of those are in use."""
+        ...
+
+    async def resize(self, slots: int) -> Mapping[str, Json]:
+        """Give so many from now on; connections above that are left as soon as nobody uses them."""
+        ...
+
+
+class Replicas(Protocol):
+    """The replica groups as processes, each under a supervisor, with what brings calls to them.
+
+    A process that ends by itself is started again, as a container's restart policy does; one that is ended here stays
+    away until ``start``. Calls that reach a group which takes none go to another one. Every wait is bounded, every
+    change is read back: a method returns ``group``, ``pid``, ``signal``, ``in_flight`` (calls that the process had
+    then) and what the kernel said. All raise ComponentError when a process does not do what it was told.
+    """
+
+    def in_flight(self, group: str) -> int:
+        """Calls that this group's process has now."""
+        ...
+
+    def takes_calls(self, group: str) -> bool:
+        """True if new calls are brought to this group."""
+        ...
+
+    async def kill(self, group: str) -> Mapping[str, Json]:
+        """SIGKILL. Its calls end at their callers as a connection that was reset. ``status`` as waitpid has it."""
+        ...
+
+    async def drain(self, group: str) -> Mapping[str, Json]:
+        """SIGTERM: no call any more, those in flight are answered, the strategy is closed. ``status`` likewise."""
+        ...
+
+    async def freeze(self, group: str) -> Mapping[str, Json]:
+        """SIGSTOP. Its callers wait until their deadline; from a second on new calls go elsewhere. ``state``: T."""
+        ...
+
+    async def cut(self, group: str) -> int:
+        """Reset the connections of those who wait for this group, as a gateway does; how many they were."""
+        ...
+
+    async def thaw(self, group: str) -> None:
+        """SIGCONT, if it stands still (healing is idempotent)."""
+        ...
+
+    async def start(self, group: str) -> None:
+        """Have its process run and take calls; no error if it does already (healing is idempotent)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How calls are cut short that begin from now on, as a web server does when its client goes.
+
+    Of all calls the ``share`` is cut, which ones is drawn from the cell's seed. Such a call is cancelled at its k-th
+    await, k from 1 to ``awaits``, small ones as often as large ones; one that has fewer ends by itself. With ``again``
+    it is cancelled once more, up to so many awaits later. With ``timeout_ms`` it is ended by ``asyncio.timeout``
+    instead, in the task that serves it.
+    """
+
+    share: float
+    awaits: int = 0
+    again: int = 0
+    timeout_ms: int = 0
+
+
+class Client(Protocol):
+    """Who calls the agents, and the process that both live in."""
+
+    def cut(self, how: Cut | None) -> None:
+        """Cut calls from now on; None: no more, not even those that are under way. Counting begins with a Cut."""
+        ...
+
+    def cuts(self) -> Mapping[str, Json]:
+        """``begun``: calls that were to be cut; ``cut``: those that were; ``twice``: those cancelled twice."""
+        ...
+
+    def stall(self, seconds: float) -> None:
+        """Have the event loop stand still, by a call that blocks it; the history knows that it was ordered."""
+        ...
+
+    async def set_up(self) -> Mapping[str, Json]:
+        """Call ``setup()`` of every replica's saver, side by side, recorded and bounded: ``setups``, ``failed``."""
+        ...
+
+
 class Traffic(Protocol):
     """The runner's view of the cell's own load, for faults that must strike at a chosen state."""
 
@@ -235,6 +364,11 @@ class Traffic(Protocol):
 
     def pause(self, paused: bool) -> None:
         """Hold users back before their next call (calls under way go on)."""
+        ...
+
+    @property
+    def client(self) -> Client:
+        """Who calls; MissingComponent where agents live in other processes than those who call them."""
         ...
 
 
@@ -271,6 +405,21 @@ class Environment(Protocol):
     @property
     def middle(self) -> Middle:
         """The proxy that understands the protocol; MissingComponent where ``PROTOCOL`` was not asked for."""
+        ...
+
+    @property
+    def pgbouncer(self) -> PgBouncer:
+        """The strategy's PgBouncer; MissingComponent where ``POOLER_PROCESS`` was not asked for."""
+        ...
+
+    @property
+    def link(self) -> Proxy:
+        """The proxy between PgBouncer and Postgres; MissingComponent where ``POOLER_LINK`` was not asked for."""
+        ...
+
+    @property
+    def replicas(self) -> Replicas:
+        """The groups' processes; MissingComponent where ``REPLICA_PROCESS`` was not asked for."""
         ...
 
 

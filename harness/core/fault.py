@@ -32,6 +32,11 @@ class Effect(StrEnum):
     RECREATES = "recreates"  # an ordered re-creation, with turns in flight and a waiter queued
     STRIKES = "strikes"  # a message was hit while a saver call waited for it, which then failed or came delay_ms late
     CHECKS = "checks"  # health checks ran side by side
+    STRANDS = "strands"  # a replica's process was ended or stood still, and calls that it had were never answered
+    DRAINS = "drains"  # a replica's process that had calls ended by itself, with status 0
+    CANCELS = "cancels"  # calls of this cell were cut short while they were under way
+    STALLS = "stalls"  # the event loop stood still because it was told to
+    SETS_UP = "sets_up"  # set-ups ran side by side
 
 
 @dataclass(slots=True)

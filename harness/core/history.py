@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from types import UnionType
-from typing import overload
+from operator import itemgetter
+from typing import Any, overload
 
 from harness.core.errors import UsageError
 from harness.core.shape import build, loads, shown
@@ -66,7 +66,30 @@ class ErrorInfo:
     @classmethod
     def from_json(cls, data: dict[str, Json]) -> ErrorInfo:
         """The inverse of :meth:`to_json`; UsageError on anything else."""
-        return build(cls, data, "error")
+        whole = _whole_error(data)
+        return build(cls, data, "error") if whole is None else whole
+
+
+def _whole_error(data: Any) -> ErrorInfo | None:
+    """The error, if ``data`` has every field as ``to_json`` writes it; else None: :func:`build` says what is wrong."""
+    try:
+        kind, message, classes, links, pool_closed, declared = _OF_AN_ERROR(data)
+    except (KeyError, TypeError):
+        return None
+    texts = [kind, message]
+    if not (type(classes) is type(links) is list and type(pool_closed) is type(declared) is bool):
+        return None
+    texts += classes
+    for link in links:
+        if type(link) is not list or len(link) != 3:
+            return None
+        texts += link
+    if set(map(type, texts)) != {str} or type(data) is not dict or len(data) != 6:
+        return None
+    return ErrorInfo(kind, message, tuple(classes), tuple(map(tuple, links)), pool_closed, declared)
+
+
+_OF_AN_ERROR = itemgetter("type", "message", "classes", "links", "pool_closed", "declared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +130,12 @@ class Op:
         """The inverse of :meth:`to_json`; UsageError with field, value and what is allowed on anything else."""
         if not isinstance(data, dict):
             raise UsageError(f"is {shown(data)}; allowed: an object")
-        for name in data.keys() - _FIELDS:
+        if not data.keys() <= _FIELDS:
+            name = min(data.keys() - _FIELDS)
             raise UsageError(f"has a field {shown(name)}; allowed: {', '.join(sorted(_FIELDS))}")
         for name, kinds, allowed in _KINDS:
             value = data.get(name)
-            if not isinstance(value, kinds) or isinstance(value, bool):
+            if type(value) not in kinds:
                 raise UsageError(f"{name} is {shown(value)}; allowed: {allowed}")
         call, error = data.get("call"), data.get("error")
         if call is not None and type(call) is not int:
@@ -132,13 +156,14 @@ class Op:
 
 _TYPES = {str(kind.value): kind for kind in OpType}
 _FIELDS = frozenset({"index", "time_s", "type", "f", "process", "call", "value", "error"})
-_KINDS: tuple[tuple[str, type | UnionType, str], ...] = (
-    ("index", int, "a whole number"),
-    ("time_s", int | float, "seconds"),
-    ("type", str, ", ".join(_TYPES)),
-    ("f", str, "a text"),
-    ("process", str, "a text"),
-    ("value", dict, "an object"),
+#: JSON's own types, which have no subclasses: a bool is no number here.
+_KINDS: tuple[tuple[str, tuple[type, ...], str], ...] = (
+    ("index", (int,), "a whole number"),
+    ("time_s", (float, int), "seconds"),
+    ("type", (str,), ", ".join(_TYPES)),
+    ("f", (str,), "a text"),
+    ("process", (str,), "a text"),
+    ("value", (dict,), "an object"),
 )
 
 
@@ -161,6 +186,9 @@ class History(Sequence[Op]):
 
     def __len__(self) -> int:
         return len(self._ops)
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self._ops)  # a sequence's own asks for one index after the other
 
     @cached_property
     def completions(self) -> dict[int, Op]:

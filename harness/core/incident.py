@@ -10,6 +10,8 @@ from harness.core.history import CALLS
 
 #: Stands among what a control must be caught at, beside the guarantees: the words that the user saw.
 SYMPTOM = "symptom"
+#: Stands in ``seen_by`` where the words stood in the service's log alone: a pool that cannot connect tells nobody else.
+LOG = "log"
 
 _REPO = re.compile(r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$")
 
@@ -21,7 +23,8 @@ class Incident:
     ``red`` is the control with the configuration that the user had, ``green`` the candidate with the cure; both run
     under the scenario's one plan. ``symptom`` is a regular expression for ``Class: message`` of an exception or of one
     in its graph, met by an operation whose ``f`` is in ``seen_by``: those of callers, unless the user saw it elsewhere
-    (``aput`` for a save in the background, ``open`` for a start). It is empty where the symptom is a silence, a hang or
+    (``aput`` for a save in the background, ``open`` for a start, ``log`` for a line of the log).
+    It is empty where the symptom is a silence, a hang or
     slowness; then the scenario's ``must_catch`` names the guarantee that shows it. ``correction`` says, in words, what
     the report has wrong, or what is different with the versions of today.
     """

@@ -139,6 +139,8 @@ class PoolStrategy(ABC):
     breaks: ClassVar[frozenset[Guarantee]] = frozenset()
     #: What callers may see while the database is away; never PoolClosed. Exception and psycopg.Error are refused.
     errors: ClassVar[tuple[type[BaseException], ...]] = (psycopg.OperationalError, TimeoutError)
+    #: Settings of its PgBouncer that differ from those in ``environments.pgbouncer``, where it asks for one.
+    pooler: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, database: Database) -> None:
         self.database = database

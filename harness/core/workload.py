@@ -1,12 +1,34 @@
-"""Who takes a turn next. Workloads are pure: the last outcome in, the next action out, every choice from the seed."""
+"""Who takes a turn next. Workloads are pure: the last outcome in, the next action out, every choice from the seed.
+
+Threads and turns get their ids here and nowhere else: what looks for turn ids in raw bytes has to know them again.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from harness.core.agent import Turn
+
+#: Every id that :func:`turn_id` makes, in the bytes that a saver stores.
+TURN_ID = re.compile(rb"[A-Za-z0-9_.+-]+\.u\d+\.\d+/t\d+")
+
+
+def user_name(number: int) -> str:
+    """``u0`` ..."""
+    return f"u{number}"
+
+
+def thread_id(agent: str, user: str, number: int) -> str:
+    """The ``number``th thread that ``user`` (a :func:`user_name`) opened with ``agent``."""
+    return f"{agent}.{user}.{number}"
+
+
+def turn_id(thread: str, number: int) -> str:
+    """The ``number``th turn of a :func:`thread_id`; a turn id names its thread."""
+    return f"{thread}/t{number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,20 +9,18 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
-from harness.core.history import ErrorInfo, OpType
-from harness.core.pool import Answered, Degraded, Reply
-from harness.core.redaction import redacted
+from harness.core.history import OpType
+from harness.core.pool import Reply
 from harness.core.scenario import Bounds
 from harness.core.verdict import Json
 from harness.core.workload import Action, Outcome
-from harness.driving.exceptions import describe
+from harness.driving.client import Visit
+from harness.driving.ending import Ending, ending_of
 from harness.driving.group import Group, cancel_hard
 from harness.driving.recorder import CURRENT_CALL, Call, Recorder
 from harness.driving.request import DrivenRequest
 from harness.driving.traffic import CellTraffic
 from harness.driving.watchdog import Watchdog
-
-_TEXT_LIMIT = 300
 
 
 class Caller:
@@ -81,7 +79,9 @@ class Caller:
         CURRENT_CALL.set(row)  # the task below, and all that it starts, work for this call
         self._traffic.began()
         self._watchdog.opened(row, self._bounds.deadline_s)
-        task = asyncio.ensure_future(group.strategy.serve(group.replicas[action.agent], request))
+        visit = self._traffic.visit(user, action)
+        serving = group.strategy.serve(group.replicas[action.agent], request)
+        task = asyncio.ensure_future(serving) if visit is None else visit.start(row, serving)
         try:
             await asyncio.wait({task}, timeout=self._bounds.deadline_s + self._bounds.hang_fail_s)
             hung = not task.done()
@@ -89,7 +89,7 @@ class Caller:
             dead = await cancel_hard(task)
             self._watchdog.closed(row)
             self._traffic.ended()
-        outcome = self._complete(row, action, request, task, hung, group.strategy.errors)
+        outcome = self._complete(row, action, request, task, hung, group.strategy.errors, visit)
         if not await request.settle() or not dead or row.open_writes:
             # LangGraph does not cancel a run's saves, and a second cancellation makes it leave without awaiting them.
             return Outcome("hung")
@@ -126,55 +126,27 @@ class Caller:
         task: asyncio.Task[Reply],
         hung: bool,
         errors: tuple[type[BaseException], ...],
+        visit: Visit | None,
     ) -> Outcome:
         """Record how the call ended, and say it to the user."""
-        extra: dict[str, Json] = {"hung": True} if hung else {}
-        if hung or not task.done() or task.cancelled():
-            error: BaseException | None = None
-            info = ErrorInfo("CancelledError", "the call ended in a cancellation", ("CancelledError", "BaseException"))
-            if hung:
-                info = ErrorInfo(
-                    "TimeoutError", "no answer by deadline + 12 s; the harness cancelled", ("TimeoutError",)
-                )
-        else:
-            error = task.exception()
-            info = describe(error, errors) if error is not None else ErrorInfo("", "")
-            if error is None:
-                reply: object = task.result()
-                if isinstance(reply, Answered):
-                    return self._answered(row, action, reply)
-                if isinstance(reply, Degraded):
-                    code = redacted(reply.code)[:_TEXT_LIMIT]
-                    extra |= {"refused": True, "code": code, "retry_after_s": reply.retry_after_s}
-                    self._unanswered(row, OpType.INFO, extra, None)
-                    return Outcome("info")
-                text = f"serve() returned {redacted(repr(reply))[:100]}; allowed: Answered or Degraded"
-                info = ErrorInfo("TypeError", text, ("TypeError", "Exception", "BaseException"))
-        sure = (
-            error is not None
-            and row.writes == 0
-            and request.settled
-            and not isinstance(error, TimeoutError | asyncio.CancelledError)
-        )
-        self._unanswered(row, OpType.FAIL if sure else OpType.INFO, extra, info)
-        return Outcome("fail" if sure else "info")
+        nothing_begun = row.writes == 0 and request.settled
+        ending = ending_of(task, hung=hung, nothing_begun=nothing_begun, errors=errors)
+        return self._tell(row, action, ending if visit is None else visit.ends(ending))
 
-    def _answered(self, row: Call, action: Action, reply: Answered) -> Outcome:
-        value: dict[str, Json] = {
-            "text": redacted(reply.text)[:_TEXT_LIMIT],
-            "turns": list(reply.turns),
-            "waiting": list(reply.waiting),
-        }
-        self._recorder.complete(row, OpType.OK, value)
+    def _tell(self, row: Call, action: Action, ending: Ending) -> Outcome:
+        self._recorder.complete(row, ending.kind, ending.value, ending.error)
+        if ending.kind is not OpType.OK:
+            with self._lock:
+                self.last_unanswered_s = self._recorder.clock.now_s()
+                # it has to show itself again
+                self.answered_by.pop((str(row.value["group"]), str(row.value["agent"])), None)
+            return Outcome(ending.kind.value)
         with self._lock:
             self.succeeded.add(action.kind)
             self.answered[action.kind] += 1
             self.answered_by[action.group, action.agent] += 1
-        return Outcome("ok", waiting=reply.waiting, turns=reply.turns)
+        return Outcome("ok", waiting=_texts(ending.value["waiting"]), turns=_texts(ending.value["turns"]))
 
-    def _unanswered(self, row: Call, kind: OpType, value: dict[str, Json], error: ErrorInfo | None) -> None:
-        self._recorder.complete(row, kind, value, error)
-        with self._lock:
-            self.last_unanswered_s = self._recorder.clock.now_s()
-            # it has to show itself again
-            self.answered_by.pop((str(row.value["group"]), str(row.value["agent"])), None)
+
+def _texts(value: Json) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()

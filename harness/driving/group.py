@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from harness.core.history import OpType
 from harness.core.pool import PoolStrategy
@@ -84,6 +85,17 @@ class Group:
     async def order_recreate(self, value: Mapping[str, Json]) -> None:
         """A scenario's re-creation."""
         await self._call("recreate", {"ordered": True, **value}, self.strategy.recreate, ORDER_LIMIT_S)
+
+    async def order_set_ups(self) -> list[BaseException | None]:
+        """A scenario's herd: ``setup()`` of every replica's saver, side by side. Savers that have none are left out."""
+        savers: list[tuple[str, Any]] = [(replica.name, replica.checkpointer) for replica in self.replicas.values()]
+        return await asyncio.gather(
+            *(
+                self._call("setup", {"agent": name, "ordered": True}, saver.setup, ORDER_LIMIT_S)
+                for name, saver in savers
+                if hasattr(saver, "setup")
+            )
+        )
 
     def sample(self) -> None:
         """Record the strategy's own numbers."""

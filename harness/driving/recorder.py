@@ -6,7 +6,7 @@ Rows may be written from any thread. The invocation reaches the operating system
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,6 +38,7 @@ class Sink(Protocol):
 class Call:
     """One operation under way. ``writes`` counts the saver writes that it started: zero proves that nothing was
     stored. ``open_writes`` are those that have not ended. ``parent`` is the user's call that a saver call works for.
+    ``on_await`` is called each time that the work for a user's call suspends, on the loop where it does.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Call:
     open_writes: int = 0
     parent: Call | None = None
     done: bool = False
+    on_await: Callable[[], None] | None = None
 
 
 #: The user's call that the running task works for; LangGraph's background tasks inherit it.
@@ -58,10 +60,11 @@ CURRENT_CALL: ContextVar[Call | None] = ContextVar("poolproof_current_call", def
 class Recorder:
     """The one writer of a cell's history."""
 
-    def __init__(self, sink: Sink, clock: Clock) -> None:
+    def __init__(self, sink: Sink, clock: Clock, *, first: int = 1) -> None:
+        """``first`` is the number of the first call: processes of one cell number theirs from different ones."""
         self.clock = clock
         self._sink = sink
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first)
 
     def invoke(self, f: str, process: str, value: Mapping[str, Json]) -> Call:
         """Record that an operation begins, and return the handle that its completion needs."""
@@ -84,3 +87,7 @@ class Recorder:
     def point(self, f: str, process: str, value: Mapping[str, Json], error: ErrorInfo | None = None) -> Op:
         """Record a point in time."""
         return self._sink.append(OpType.INFO, f, process, dict(value), time_s=self.clock.now_s(), error=error)
+
+    def relay(self, op: Op) -> Op:
+        """Record a row that another process of this cell made, on the same clock; it gets an index of its own."""
+        return self._sink.append(op.type, op.f, op.process, op.value, time_s=op.time_s, call=op.call, error=op.error)

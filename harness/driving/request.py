@@ -7,7 +7,8 @@ that lives on writes checkpoints with newer ids and so hides later turns that we
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
@@ -16,6 +17,7 @@ from langgraph.types import Command
 from harness.core.history import OpType
 from harness.core.pool import Answered, Reply
 from harness.core.workload import Action
+from harness.driving.awaits import watched
 from harness.driving.exceptions import describe
 from harness.driving.group import cancel_hard
 from harness.driving.recorder import Call, Recorder
@@ -111,7 +113,7 @@ class DrivenRequest:
             return await cancel_hard(task, SETTLE_LIMIT_S)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(cancel_hard(task, SETTLE_LIMIT_S), home))
 
-    async def _attempt(self, step: str, work: Callable[[], Awaitable[Reply]]) -> Reply:
+    async def _attempt(self, step: str, work: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:
         if not await self.settle():
             raise TimeoutError("the attempt before this one would not end")
         self._attempts += 1
@@ -119,12 +121,18 @@ class DrivenRequest:
             "attempt", self._call.process, {"parent": self._call.number, "n": self._attempts, "step": step}
         )
         self._attempt_task = asyncio.ensure_future(self._recorded(row, work))
-        self._attempt_task.add_done_callback(_consume)
+        self._attempt_task.add_done_callback(partial(self._ended, row))
         return await self._attempt_task  # cancelling us cancels it
 
-    async def _recorded(self, row: Call, work: Callable[[], Awaitable[Reply]]) -> Reply:
+    def _ended(self, row: Call, task: asyncio.Task[Reply]) -> None:
+        """Take the exception of an attempt that nobody may wait for; one that was cancelled first has no row yet."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            self._recorder.complete(row, OpType.INFO, error=describe(error, self._errors))
+
+    async def _recorded(self, row: Call, work: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:
         try:
-            reply = await work()
+            reply = await watched(work())
         except BaseException as error:
             self._recorder.complete(row, OpType.INFO, error=describe(error, self._errors))
             raise
@@ -213,9 +221,3 @@ class DrivenRequest:
             turns=tuple(self._replica.agent.turns_in(state)),
             waiting=tuple(str(interrupt.id) for interrupt in interrupts),
         )
-
-
-def _consume(task: asyncio.Task[Reply]) -> None:
-    """Take the exception of an attempt that nobody waits for any more: it stands in the history."""
-    if not task.cancelled():
-        task.exception()

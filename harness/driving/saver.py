@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from harness.core.history import OpType
+from harness.driving.awaits import watched
 from harness.driving.exceptions import describe
 from harness.driving.recorder import CURRENT_CALL, Call, Recorder
 
@@ -113,7 +114,7 @@ class RecordingSaver:
         """Recorded."""
         call = self._begin("aget_tuple", config)
         try:
-            found = await self._inner.aget_tuple(config)
+            found = await watched(self._inner.aget_tuple(config))
         except BaseException as error:
             self._end(call, error)
             raise
@@ -124,7 +125,7 @@ class RecordingSaver:
         """Recorded."""
         call = self._begin("aput", config)
         try:
-            put = await self._inner.aput(config, checkpoint, metadata, new_versions)
+            put = await watched(self._inner.aput(config, checkpoint, metadata, new_versions))
         except BaseException as error:
             self._end(call, error)
             raise
@@ -137,7 +138,7 @@ class RecordingSaver:
         """Recorded."""
         call = self._begin("aput_writes", config)
         try:
-            await self._inner.aput_writes(config, writes, task_id, task_path)
+            await watched(self._inner.aput_writes(config, writes, task_id, task_path))
         except BaseException as error:
             self._end(call, error)
             raise

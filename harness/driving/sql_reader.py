@@ -7,7 +7,6 @@ said. Where the bytes can be taken apart (``stored_messages``), it also tells wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,8 @@ from typing import Any
 import psycopg
 
 from harness.core.facts import TREE_LIMIT, Checkpoint
+from harness.core.workload import TURN_ID
 from harness.driving.stored_messages import Said, said_in, texts_in
-
-TURN_ID = re.compile(rb"[A-Za-z0-9_.+-]+\.u\d+\.\d+/t\d+")
 
 _NEWEST = """
 SELECT checkpoint_id, checkpoint::text FROM checkpoints

@@ -5,9 +5,28 @@ give.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from harness.driving.group import Group
+from harness.core.errors import MissingComponent
+from harness.core.verdict import Json
+from harness.core.workload import Action
+from harness.driving.client import CellClient, Visit
+
+
+class Ordered(Protocol):
+    """A replica group, here or in a process of its own, as far as orders and queues go."""
+
+    @property
+    def name(self) -> str: ...
+
+    def waiters(self) -> int: ...
+
+    def saver_waiters(self) -> int: ...
+
+    async def order_recreate(self, value: Mapping[str, Json]) -> None: ...
+
+    async def order_health_check(self) -> None: ...
 
 
 class CellTraffic:
@@ -16,12 +35,28 @@ class CellTraffic:
     ``behind_pooler``: the backends are a pooler's, so that a re-creation says nothing about them.
     """
 
-    def __init__(self, groups: Sequence[Group], *, behind_pooler: bool = False) -> None:
+    def __init__(self, groups: Sequence[Ordered], *, behind_pooler: bool = False) -> None:
         self._behind_pooler = behind_pooler
         self._groups = {group.name: group for group in groups}
         self._lock = threading.Lock()
         self._open = 0
         self._paused = False
+        self._client: CellClient | None = None
+
+    @property
+    def client(self) -> CellClient:
+        """See ``core.environment.Traffic``."""
+        if self._client is None:
+            raise MissingComponent("those who call live in another process than the agents", "run them in one process")
+        return self._client
+
+    def called_by(self, client: CellClient) -> None:
+        """Say who calls."""
+        self._client = client
+
+    def visit(self, user: str, action: Action) -> Visit | None:
+        """What the scenario has in mind for this call; None if it is let alone."""
+        return None if self._client is None else self._client.visit(user, action)
 
     @property
     def groups(self) -> tuple[str, ...]:

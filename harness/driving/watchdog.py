@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Watchdog:
         self._main = threading.get_ident()
         self._starvation = Starvation(threading.get_native_id(), self._beat_s)
         self._heart: asyncio.Task[None] | None = None
+        self._ordered: list[tuple[float, float]] = []
 
     def start(self) -> None:
         """Begin to watch the running loop."""
@@ -74,6 +76,16 @@ class Watchdog:
         with self._lock:
             self._open.pop(call.number, None)
 
+    def stall(self, seconds: float) -> None:
+        """Have the running loop stand still for ``seconds``, because a scenario wants it; the row will say so."""
+        began_s = self._clock.now_s()
+        self._ordered.append((began_s, began_s + seconds))
+        time.sleep(seconds)
+
+    def _ordered_s(self, began_s: float, ended_s: float) -> float:
+        """How much of that was ordered."""
+        return sum(max(0.0, min(ended_s, until_s) - max(began_s, since_s)) for since_s, until_s in self._ordered)
+
     async def _beat(self) -> None:
         while True:
             self._beat_s = self._clock.now_s()
@@ -87,7 +99,7 @@ class Watchdog:
             now_s = self._clock.now_s()
             if now_s - last_s > STALL_S:  # this thread itself was not run: the host is busy, or the GIL is held
                 self._recorder.point("stall", "watchdog", {"seconds": round(now_s - last_s, 3), "host": True})
-                self._beat_s = max(self._beat_s, last_s)
+                self._beat_s = max(self._beat_s, now_s)  # the loop was not run either: it is asked again from now on
             last_s = now_s
             if starved_s := self._starvation.told(now_s):
                 waited: dict[str, Json] = {"seconds": round(starved_s, 3), "host": True, "starved": True}
@@ -101,7 +113,10 @@ class Watchdog:
                     return
             elif stalled_since is not None:
                 seconds = round(self._beat_s - stalled_since - TICK_S, 3)
-                self._recorder.point("stall", "watchdog", {"seconds": seconds, "host": False, "stack": where})
+                stood: dict[str, Json] = {"seconds": seconds, "host": False, "stack": where}
+                if ordered_s := self._ordered_s(stalled_since, self._beat_s):
+                    stood["ordered_s"] = round(min(ordered_s, seconds), 3)
+                self._recorder.point("stall", "watchdog", stood)
                 stalled_since = None
             self._overdue(now_s)
 

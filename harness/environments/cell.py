@@ -9,7 +9,7 @@ import secrets
 import select
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,17 +17,18 @@ from pathlib import Path
 
 import psycopg
 
-from harness.core.environment import Capability, Endpoint, Traffic
+from harness.core.environment import Capability, Endpoint, Replicas, Traffic
 from harness.core.errors import ComponentError, MissingComponent
 from harness.environments.clock import RealClock
 from harness.environments.databases import admin_query
 from harness.environments.middle_lever import MiddleLever
 from harness.environments.own_server import OwnServer
 from harness.environments.pgbouncer import POOL_MODES
+from harness.environments.pgbouncer_lever import PgBouncerLever
 from harness.environments.ports import LOOPBACK
 from harness.environments.postgres import ADMIN_NAME, CONNECT_OPTIONS, connect
 from harness.environments.routes import Peer, Routes, can_tell, routes, straight_to
-from harness.environments.servers import GivesMiddle, Pooler, Servers
+from harness.environments.servers import GivesMiddle, GivesPoolerLever, Pooler, Servers
 from harness.environments.surroundings import without_pg_variables
 from harness.environments.toxiproxy import CellProxy
 
@@ -69,6 +70,10 @@ class CellEnvironment:
         self._servers = servers
         self._own = own
         self._middle: MiddleLever | None = None
+        self._replicas: Replicas | None = None
+        self._pids: Callable[[], Iterable[int]] = tuple
+        self._lever: PgBouncerLever | None = None
+        self._link: CellProxy | None = None
         self._dbname = database.dbname
         self._names = {group: f"pp-{name}-{group}" for group in groups}
         self._samplers: dict[int, psycopg.Connection[tuple[object, ...]]] = {}
@@ -99,6 +104,60 @@ class CellEnvironment:
                 "name Capability.PROTOCOL in the scenario's or the fault's needs",
             )
         return self._middle
+
+    @property
+    def pgbouncer(self) -> PgBouncerLever:
+        """The levers of the strategy's PgBouncer. Raises MissingComponent where there are none."""
+        if self._lever is None:
+            raise MissingComponent(
+                "this cell has no PgBouncer that could be stopped and given orders",
+                "name Capability.POOLER_PROCESS in the scenario's or the fault's needs",
+            )
+        return self._lever
+
+    @property
+    def link(self) -> CellProxy:
+        """The proxy between PgBouncer and Postgres. Raises MissingComponent where there is none."""
+        if self._link is None:
+            raise MissingComponent(
+                "no proxy stands between this cell's PgBouncer and Postgres",
+                "name Capability.POOLER_LINK in the scenario's or the fault's needs",
+            )
+        return self._link
+
+    def put_link(self, link: CellProxy) -> None:
+        """Say that it stands there."""
+        self._link = link
+
+    def put_pooler(self, pooler: Pooler) -> None:
+        """Say that agents go through it; it hears of a failover, and obeys where the plan asks for that."""
+        self.pooler = pooler
+        self.logs["pgbouncer"] = pooler.log
+        if self._own is not None:
+            self._own.on_reroute = self.reconnect_pooler
+        if Capability.POOLER_PROCESS in self.capabilities:
+            assert isinstance(self._servers, GivesPoolerLever)
+            self._lever = self._servers.pooler_lever(pooler, self._dbname, self._at_the_console)
+
+    def release_pooler(self) -> None:
+        """Give it no more orders."""
+        if self._lever is not None:
+            self._lever.close()
+
+    @property
+    def replicas(self) -> Replicas:
+        """The groups' processes. Raises MissingComponent where they live in this one."""
+        if self._replicas is None:
+            raise MissingComponent(
+                "this cell's replica groups have no processes of their own, to kill and stop",
+                "name Capability.REPLICA_PROCESS in the scenario's or the fault's needs",
+            )
+        return self._replicas
+
+    def put_replicas(self, replicas: Replicas, pids: Callable[[], Iterable[int]]) -> None:
+        """Say that they run, and as which processes now: what those connect to, this cell connects to."""
+        self._replicas = replicas
+        self._pids = pids
 
     def put_middle(self, middle: MiddleLever) -> None:
         """Say that it stands there."""
@@ -155,10 +214,10 @@ class CellEnvironment:
         """Which way the connections came that :meth:`backends` saw last, and those to the pooler. Same thread; costs
         5 ms, 10 with a pooler.
         """
-        found = routes(self._peers, self.admin.port)
+        found = routes(self._peers, self.admin.port, self._pids())
         if self.pooler is not None:
             counts = self._counts
-            straight = straight_to(int(self.pooler.upstream.rpartition(":")[2]))
+            straight = straight_to(int(self.pooler.upstream.rpartition(":")[2]), self._pids())
             if straight and counts == self._counts and not counts % 2:  # a look at its console is such a connection too
                 found = found._replace(past=(*found.past, "connections straight to PgBouncer"))
         return found
@@ -187,8 +246,12 @@ class CellEnvironment:
         if not await self.proxy.enabled():
             left.append("the proxy is disabled")
         left += [f"{name} is dead" for name in self._servers.dead()]
+        if self._link is not None:
+            left += [f"toxic {name} between PgBouncer and Postgres" for name in await self._link.toxics()]
         if self.pooler is not None and not self.pooler.alive():
             left.append("PgBouncer is dead")
+        elif self._lever is not None and await self._lever.halted():
+            left.append("PgBouncer is paused")
         if self._middle is not None:
             left += [f"{name} is armed" for name in await self._middle.armed()]
         activity = await admin_query(self.admin, _LEFTOVER_QUERY)
@@ -239,6 +302,7 @@ async def cell_environment(
     cell_id: str,
     groups: Sequence[str],
     pooler: Capability | None,
+    settings: Mapping[str, str],
     offered: frozenset[Capability],
     own: OwnServer | None,
 ) -> AsyncIterator[CellEnvironment]:
@@ -258,6 +322,14 @@ async def cell_environment(
                 def afterwards(step: Callable[[], Awaitable[None]]) -> None:
                     undo.push_async_callback(_to_the_end, step, problems)
 
+                async def put_proxy(which: str, before: str) -> tuple[CellProxy, Endpoint]:
+                    listener = servers.listener()
+                    undo.callback(listener.release)
+                    proxy = CellProxy(servers.api, f"pp-{which}{os.getpid()}-{short}", listener.listen, before)
+                    afterwards(proxy.close)
+                    await proxy.open()
+                    return proxy, replace(database, host=listener.host, port=listener.port)
+
                 # registered before the step itself: a step may have worked although it was cancelled or raised
                 afterwards(partial(databases.drop, name))
                 await databases.create(name)
@@ -265,25 +337,22 @@ async def cell_environment(
                 undo.callback(environment.stop_sampling)
                 upstream = servers.upstream
                 if pooler is not None:
-                    environment.pooler = servers.start_pooler(POOL_MODES[pooler], database, name)
-                    afterwards(partial(asyncio.to_thread, environment.pooler.stop))
-                    environment.logs["pgbouncer"] = environment.pooler.log
-                    upstream = environment.pooler.upstream
-                    if own is not None:
-                        own.on_reroute = environment.reconnect_pooler
+                    place = database
+                    if Capability.POOLER_LINK in capabilities:
+                        link, place = await put_proxy("link-", upstream)
+                        environment.put_link(link)
+                    started = servers.start_pooler(POOL_MODES[pooler], place, name, settings)
+                    afterwards(partial(asyncio.to_thread, started.stop))
+                    environment.put_pooler(started)
+                    undo.callback(environment.release_pooler)
+                    upstream = started.upstream
                 if Capability.PROTOCOL in capabilities:
                     assert isinstance(servers, GivesMiddle)
                     middle = servers.start_middle(name, upstream, environment.clock.since_s)
                     afterwards(partial(asyncio.to_thread, middle.stop))
                     environment.put_middle(middle)
                     upstream = middle.upstream
-                listener = servers.listener()
-                undo.callback(listener.release)
-                proxy = CellProxy(servers.api, f"pp-{os.getpid()}-{short}", listener.listen, upstream)
-                afterwards(proxy.close)
-                await proxy.open()
-                environment.proxy = proxy
-                environment.endpoint = replace(database, host=listener.host, port=listener.port)
+                environment.proxy, environment.endpoint = await put_proxy("", upstream)
                 yield environment
     except BaseException as error:
         for problem in problems:

@@ -9,8 +9,14 @@ import time
 class RealClock:
     """Monotonic time since construction; the wall clock may jump, this never does."""
 
-    def __init__(self) -> None:
-        self._start = time.monotonic()
+    def __init__(self, start_s: float | None = None) -> None:
+        """``start_s``: another process' clock began then; both read the machine's monotonic one."""
+        self._start = time.monotonic() if start_s is None else start_s
+
+    @property
+    def start_s(self) -> float:
+        """When it began, by the machine's monotonic clock."""
+        return self._start
 
     def now_s(self) -> float:
         """Seconds since construction. May be called from any thread."""

@@ -128,10 +128,13 @@ class ContainerServers:
                 return Listener(listen, LOOPBACK, self._published_by_id("toxiproxy", port))
         raise ComponentError(f"all {len(_PROXY_PORTS)} ports of this stack's Toxiproxy are taken")
 
-    def start_pooler(self, mode: str, database: Endpoint, cell: str) -> Pooler:
+    def start_pooler(self, mode: str, database: Endpoint, cell: str, settings: Mapping[str, str]) -> Pooler:
         inside = replace(database, host="postgres", port=_POSTGRES_PORT)
         users = "/etc/pgbouncer/userlist.txt"
-        ini = configuration(mode, inside, self.admin, listen="0.0.0.0", port=_PGBOUNCER_PORT, users=users)  # noqa: S104
+        everywhere = "0.0.0.0"  # noqa: S104 - inside the container
+        ini = configuration(
+            mode, inside, self.admin, listen=everywhere, port=_PGBOUNCER_PORT, users=users, settings=settings
+        )
         container = self._container("pgbouncer", [_PGBOUNCER_PORT], alias=cell)
         container.with_copy_into_container(ini.encode(), "/etc/pgbouncer/pgbouncer.ini")
         container.with_copy_into_container(users_file(inside, self.admin).encode(), users)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from harness.environments.leases import RunFolder
 from harness.environments.middle_lever import MiddleLever, start_middle
 from harness.environments.own_server import OwnServer, start_own_server
 from harness.environments.pgbouncer import PgBouncer, console_clients, console_reconnect, start_pgbouncer
+from harness.environments.pgbouncer_lever import PgBouncerLever
 from harness.environments.ports import LOOPBACK, ReservedPort
 from harness.environments.postgres import PostgresServer, start_postgres
 from harness.environments.reach import within_reach
@@ -158,7 +159,7 @@ class LocalServers:
         port = ReservedPort()
         return Listener(f"{LOOPBACK}:{port.number}", LOOPBACK, port.number, port)
 
-    def start_pooler(self, mode: str, database: Endpoint, cell: str) -> Pooler:
+    def start_pooler(self, mode: str, database: Endpoint, cell: str, settings: Mapping[str, str]) -> Pooler:
         assert self._pgbouncer is not None
         folder = self._run.path / cell
         folder.mkdir(mode=0o755)
@@ -173,8 +174,15 @@ class LocalServers:
                 self._run,
                 self._account,
                 tls=None if self.own is None else self.own.tls,
+                settings=settings,
             )
         )
+
+    def pooler_lever(
+        self, pooler: Pooler, database: str, at_the_console: Callable[[], AbstractContextManager[None]]
+    ) -> PgBouncerLever:
+        assert isinstance(pooler, LocalPooler)
+        return PgBouncerLever(pooler.pooler, database, at_the_console)
 
     def start_middle(self, cell: str, upstream: str, since_s: Callable[[float], float]) -> MiddleLever:
         return start_middle(cell, upstream, self._run, since_s)

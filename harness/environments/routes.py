@@ -7,9 +7,10 @@ more says nothing: a proxy may close one before the backend at its other end has
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,9 +36,12 @@ class Routes(NamedTuple):
     past: tuple[str, ...]
 
 
-def routes(peers: Iterable[Peer], port: int) -> Routes:
-    """Which way the clients of the backends on ``port`` came; those that nothing is known of are left out."""
-    mine, held = own_sockets(), held_to(port)
+def routes(peers: Iterable[Peer], port: int, pids: Iterable[int] = ()) -> Routes:
+    """Which way the clients of the backends on ``port`` came; those that nothing is known of are left out.
+
+    ``pids`` are processes that belong to this one: what they hold is held here.
+    """
+    mine, held = own_sockets(pids), held_to(port)
     through, past = set(), []
     for peer in peers:
         inode = held.get(peer.port)
@@ -48,23 +52,29 @@ def routes(peers: Iterable[Peer], port: int) -> Routes:
     return Routes(frozenset(through), tuple(past))
 
 
-def straight_to(port: int) -> int:
-    """How many connections this process itself has to ``port``."""
-    mine = own_sockets()
+def straight_to(port: int, pids: Iterable[int] = ()) -> int:
+    """How many connections this process itself, and those of ``pids``, have to ``port``."""
+    mine = own_sockets(pids)
     return sum(inode in mine for inode in held_to(port).values())
 
 
-def own_sockets() -> frozenset[int]:
-    """The inodes of the sockets that this process holds."""
-    found = set()
-    for entry in os.scandir("/proc/self/fd"):
+def own_sockets(pids: Iterable[int] = ()) -> frozenset[int]:
+    """The inodes of the sockets that this process holds, and those of ``pids`` that still run."""
+    found = set(_sockets_of("self"))
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it ended just now
+            found.update(_sockets_of(str(pid)))
+    return frozenset(found)
+
+
+def _sockets_of(process: str) -> Iterator[int]:
+    for entry in os.scandir(f"/proc/{process}/fd"):
         try:
             match = _SOCKET.match(os.readlink(entry.path))
         except FileNotFoundError:
             continue  # closed just now
         if match is not None:
-            found.add(int(match.group(1)))
-    return frozenset(found)
+            yield int(match.group(1))
 
 
 def held_to(port: int) -> dict[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from harness.environments.components import Component
 from harness.environments.databases import Databases
 from harness.environments.middle_lever import MiddleLever
 from harness.environments.own_server import OwnServer
+from harness.environments.pgbouncer_lever import PgBouncerLever
 from harness.environments.ports import ReservedPort
 
 
@@ -83,6 +84,19 @@ class GivesMiddle(Protocol):
         ...
 
 
+@runtime_checkable
+class GivesPoolerLever(Protocol):
+    """Servers whose poolers can be stopped and given orders, and be put behind a proxy of their own."""
+
+    def pooler_lever(
+        self, pooler: Pooler, database: str, at_the_console: Callable[[], AbstractContextManager[None]]
+    ) -> PgBouncerLever:
+        """The levers of a pooler that ``start_pooler`` gave; ``database`` is the cell's. ``at_the_console`` is entered
+        around each look at the console.
+        """
+        ...
+
+
 class Servers(Protocol):
     """One Postgres and one Toxiproxy, both running. Holds no open connection, so that it survives a fork."""
 
@@ -126,8 +140,10 @@ class Servers(Protocol):
         """A place for one more proxy to listen. Raises ComponentError when there is none left."""
         ...
 
-    def start_pooler(self, mode: str, database: Endpoint, cell: str) -> Pooler:
-        """A PgBouncer for one cell; ``database`` is the agents' endpoint straight to Postgres. Main thread only."""
+    def start_pooler(self, mode: str, database: Endpoint, cell: str, settings: Mapping[str, str]) -> Pooler:
+        """A PgBouncer for one cell; ``database`` is where it reaches Postgres, as the agents' role. ``settings`` win
+        over ours. Main thread only. Raises MissingComponent where it is too old for them, and ComponentError.
+        """
         ...
 
     def collect_logs(self) -> None:

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import psycopg
 
-from harness.core.environment import OWN_SERVER, Capability, Note
+from harness.core.environment import OF_THE_POOLER, OWN_SERVER, Capability, Note
 from harness.core.errors import ComponentError, MissingComponent, UsageError
 from harness.environments.cell import CellEnvironment, cell_environment
 from harness.environments.components import Component
 from harness.environments.limits import enough_files
 from harness.environments.local import POOLERS, start_local
 from harness.environments.postgres import connect
-from harness.environments.servers import GivesMiddle, GivesOwnServers, Servers
+from harness.environments.servers import GivesMiddle, GivesOwnServers, GivesPoolerLever, Servers
 from harness.environments.surroundings import without_pg_variables
 from harness.environments.target import start_target
 from harness.environments.target_dsn import Target
@@ -39,6 +39,16 @@ _NO_OWN_SERVER = MissingComponent(
 _NO_MIDDLE = MissingComponent(
     "this environment puts nothing that understands Postgres's messages before the server",
     "use --environment local for these cells",
+)
+
+_NO_POOLER_LEVER = MissingComponent(
+    "this environment does not stop a cell's PgBouncer, gives it no orders and puts no proxy behind it",
+    "use --environment local for these cells",
+)
+
+_NO_POOLER = MissingComponent(
+    "this strategy has no pooler, and the plan damages one",
+    "name a strategy that needs PGBOUNCER_SESSION or PGBOUNCER_TRANSACTION: pgbouncer_session, pgbouncer_transaction",
 )
 
 
@@ -59,6 +69,11 @@ class Stack:
             self.missing = {**self.missing, **dict.fromkeys(OWN_SERVER, _NO_OWN_SERVER)}
         if not isinstance(servers, GivesMiddle):
             self.missing = {**self.missing, Capability.PROTOCOL: _NO_MIDDLE}
+        if not isinstance(servers, GivesPoolerLever):
+            self.missing = {**self.missing, **dict.fromkeys(OF_THE_POOLER, _NO_POOLER_LEVER)}
+        elif set(self.missing) >= POOLERS:
+            reason = self.missing[Capability.PGBOUNCER_SESSION]
+            self.missing = {**self.missing, **dict.fromkeys(OF_THE_POOLER, reason)}
         self.logs: Mapping[str, Path] = dict(servers.logs)
         self.folder: Path = servers.folder
         self.capabilities = frozenset(Capability) - frozenset(self.missing)
@@ -127,17 +142,21 @@ class Stack:
         *,
         groups: Sequence[str],
         pooler: Capability | None = None,
+        settings: Mapping[str, str] | None = None,
         needs: frozenset[Capability] = frozenset(),
     ) -> AsyncIterator[CellEnvironment]:
         """One cell's own database, proxy and, with ``pooler``, PgBouncer; all gone on exit, also when cancelled.
 
         With any of ``OWN_SERVER`` in ``needs`` its Postgres is its own as well, with ``PROTOCOL`` a middle stands
-        between the proxy and what is behind it. Raises MissingComponent when the
-        pooler, or anything else that it needs, is not to be had.
+        between the proxy and what is behind it, with ``POOLER_LINK`` a second proxy behind the pooler, whose
+        ``settings`` win over ours. Raises MissingComponent when the pooler, or anything else that it needs, is not to
+        be had.
         """
         for need in sorted(needs | ({pooler} if pooler is not None else frozenset())):
             if need in self.missing:
                 raise self.missing[need]
+        if needs & OF_THE_POOLER and pooler is None:
+            raise _NO_POOLER
         async with contextlib.AsyncExitStack() as scope:
             servers, own = self._servers, None
             if needs & OWN_SERVER:
@@ -145,6 +164,6 @@ class Stack:
                 with without_pg_variables():
                     servers, own = await scope.enter_async_context(servers.with_own_server(needs & OWN_SERVER))
             offered = frozenset({Capability.POSTGRES, Capability.TOXIPROXY})
-            offered |= needs & (OWN_SERVER | {Capability.PROTOCOL})
-            cell = cell_environment(servers, cell_id, groups, pooler, offered, own)
+            offered |= needs & (OWN_SERVER | OF_THE_POOLER | {Capability.PROTOCOL, Capability.REPLICA_PROCESS})
+            cell = cell_environment(servers, cell_id, groups, pooler, settings or {}, offered, own)
             yield await scope.enter_async_context(cell)

@@ -25,7 +25,7 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from harness.core.environment import Capability, Endpoint, Note
+from harness.core.environment import OF_THE_POOLER, Capability, Endpoint, Note
 from harness.core.errors import ComponentError, MissingComponent, UsageError
 from harness.environments.accounts import Account, server_account
 from harness.environments.components import Component, find_pgbouncer, find_toxiproxy
@@ -40,7 +40,12 @@ from harness.environments.target_guards import MARKER_SCHEMA, Ground, guarded, l
 from harness.environments.toxiproxy_server import start_toxiproxy
 
 #: What can be had in front of somebody's server; everything else would need rights over it.
-_OFFERED = frozenset({Capability.POSTGRES, Capability.TOXIPROXY, *POOLERS})
+_OFFERED = frozenset({Capability.POSTGRES, Capability.TOXIPROXY, *POOLERS, *OF_THE_POOLER})
+#: Why something else is not offered, where it is not about rights.
+_NOT_OFFERED = {
+    Capability.PROTOCOL: "is a proxy that is put before servers of Poolproof's own alone",
+    Capability.REPLICA_PROCESS: "is set up for servers of Poolproof's own alone",
+}
 
 #: Nothing but what every fresh database has: no table, function, type or schema of anybody's, no extension.
 _CONTENTS = """
@@ -263,7 +268,7 @@ def start_target(target: Target, needs: frozenset[Capability], note: Note) -> Ta
         ground = look(target)
     missing = {
         need: MissingComponent(
-            f"{need} needs rights over the server, and this one is the user's own",
+            f"{need} {_NOT_OFFERED.get(need, 'needs rights over the server')}, and this one is the user's own",
             "leave out --target-dsn, so that Poolproof starts a server of its own",
         )
         for need in Capability

@@ -17,6 +17,7 @@ from psycopg import sql
 from harness.core.environment import Capability, Environment
 from harness.core.errors import ComponentError
 from harness.core.fault import Effect, Witness
+from harness.core.rotation import rotated
 from harness.faults.statements import admin, terminate
 from harness.faults.toxics import heal
 
@@ -47,7 +48,7 @@ class PasswordRotated:
     @asynccontextmanager
     async def _active(self, env: Environment) -> AsyncIterator[Witness]:
         try:
-            await _set(env, f"rotated-{env.endpoint.password}")
+            await _set(env, rotated(env.endpoint.password))
             yield Witness({"role": env.endpoint.user, "sessions_ended": await terminate(env)})
         finally:
 

@@ -18,7 +18,7 @@ from harness.core.environment import Capability, Environment
 from harness.core.errors import ComponentError
 from harness.core.fault import Effect, Witness
 from harness.faults.statements import admin
-from harness.faults.toxics import heal
+from harness.faults.toxics import check_range, heal
 
 _LIMIT = 1000
 _ABREAST = 8
@@ -26,6 +26,8 @@ _ABREAST = 8
 _ROUNDS = 12
 _PATIENCE = 2
 _PAUSE_S = 0.02
+_GONE_ROUNDS = 100
+_CROWD = "SELECT FROM pg_stat_activity WHERE application_name = 'another service'"
 
 _END_OTHERS = """
 SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -35,7 +37,9 @@ WHERE backend_type = 'client backend' AND datname = current_database() AND appli
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TooManyConnections:
-    """No fields: every slot is taken, those that are kept for superusers too, until the window ends."""
+    """Every slot is taken, those that are kept for superusers too, but for ``leave``, until the window ends."""
+
+    leave: int = 0
 
     kind: ClassVar[str] = "too_many_connections"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SERVER_PROCESS})
@@ -43,6 +47,9 @@ class TooManyConnections:
     effect: ClassVar[Effect] = Effect.DISTURBS
     in_flight: ClassVar[int] = 3
     holds_connections: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_range(self.kind, "leave", self.leave, 0, _LIMIT)
 
     @property
     def delay_ms(self) -> float:
@@ -64,7 +71,9 @@ class TooManyConnections:
                     if not (await ended.fetchall())[0][0]:
                         break
                     await _fill(env, crowd)
-                yield Witness({"connections_taken": len(crowd), "one_more_is_refused": not await _connect(env, crowd)})
+                refused = not await _connect(env, crowd)
+                await _give_up(connection, crowd, self.leave)
+                yield Witness({"connections_taken": len(crowd), "one_more_is_refused": refused})
         finally:
 
             async def leave() -> None:
@@ -74,6 +83,17 @@ class TooManyConnections:
                 await crowd.pop().close()
 
             await heal(leave, "the crowd of connections")
+
+
+async def _give_up(connection: psycopg.AsyncConnection[Any], crowd: list[Any], slots: int) -> None:
+    """Close so many of the crowd, and see them gone."""
+    await asyncio.gather(*(one.close() for one in crowd[:slots]))
+    del crowd[:slots]
+    for _ in range(_GONE_ROUNDS):
+        if (await connection.execute(_CROWD)).rowcount <= len(crowd):
+            return
+        await asyncio.sleep(_PAUSE_S)
+    raise ComponentError(f"{slots} connections were closed, and the server does not count them as gone")
 
 
 async def _fill(env: Environment, crowd: list[psycopg.AsyncConnection[Any]]) -> None:

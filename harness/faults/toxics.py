@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from harness.core.environment import Environment, Toxic
+from harness.core.environment import Environment, Proxy, Toxic
 from harness.core.errors import ComponentError, HealError, UsageError
 from harness.core.fault import Witness
 
@@ -37,17 +37,20 @@ def toxic_name(type_: str, stream: str) -> str:
 
 
 @asynccontextmanager
-async def toxic(env: Environment, type_: str, stream: str, attributes: Mapping[str, int]) -> AsyncIterator[Witness]:
-    """One toxic, from here to the end of the block."""
+async def toxic(
+    env: Environment, type_: str, stream: str, attributes: Mapping[str, int], *, proxy: Proxy | None = None
+) -> AsyncIterator[Witness]:
+    """One toxic, from here to the end of the block; on the agents' proxy unless another one is meant."""
     name = toxic_name(type_, stream)
+    proxy = proxy or env.proxy
     try:
-        change = await env.proxy.add_toxic(Toxic(name=name, type=type_, stream=stream, attributes=attributes))
+        change = await proxy.add_toxic(Toxic(name=name, type=type_, stream=stream, attributes=attributes))
         yield Witness(dict(change))
     finally:
 
         async def remove() -> None:
-            await env.proxy.remove_toxic(name)
-            if name in await env.proxy.toxics():
+            await proxy.remove_toxic(name)
+            if name in await proxy.toxics():
                 raise ComponentError(f"toxic {name} still stands after it was removed")
 
         await heal(remove, f"toxic {name}")

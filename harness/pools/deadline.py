@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from langgraph.checkpoint.base import copy_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from psycopg import OperationalError
+from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import ReadOnlySqlTransaction
 
 if TYPE_CHECKING:
@@ -51,11 +51,13 @@ _given_up: set[asyncio.Task[Any]] = set()
 
 
 class _Step:
-    """What a step and the savers that it uses tell each other: the save that failed, the last checkpoint that was
-    read.
+    """What a step and the savers that it uses tell each other: its end, the save that failed, the last checkpoint that
+    was read.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, outer: _Step | None) -> None:
+        until_s = loop.time() + seconds
+        self.until_s: float = until_s if outer is None else min(until_s, outer.until_s)
         self.failed_save: asyncio.Future[Any] = loop.create_future()
         self.read: CheckpointTuple | None = None
         self.empty_thread: str | None = None
@@ -109,7 +111,7 @@ async def hard_deadline(
 
 async def _bounded(step: Callable[[], Awaitable[T]], seconds: float) -> T:
     loop = asyncio.get_running_loop()
-    shared = _Step(loop)
+    shared = _Step(loop, seconds, _step.get())
     context = copy_context()
     context.run(_step.set, shared)
     task = loop.create_task(_awaited(step), context=context)
@@ -129,6 +131,24 @@ async def _bounded(step: Callable[[], Awaitable[T]], seconds: float) -> T:
     if shared.failed_save.done():
         raise shared.failed_save.result()
     raise TimeoutError(f"no answer within {seconds:g} s") from error  # what a step raises when it is cut off is no news
+
+
+async def uninterrupted(step: Callable[[], Awaitable[None]]) -> None:
+    """Await ``step()``; a cancellation ends the wait for it, but not the step. For what gives something back."""
+    task = asyncio.get_running_loop().create_task(_awaited(step))
+    try:
+        await asyncio.shield(task)
+    finally:
+        if not task.done():
+            _let_go(task)
+
+
+async def leave_to_workers(connection: AsyncConnection[Any]) -> None:
+    """For a pool's ``reset``. It does nothing, but a pool that has one takes connections back on its workers.
+
+    Without it the borrower's own task does that, and psycopg_pool 3.3.3 loses the connection for good if that task is
+    cancelled just then: the place is never free again, and the backend stays until the process ends.
+    """
 
 
 async def _awaited(step: Callable[[], Awaitable[T]]) -> T:
@@ -213,6 +233,9 @@ class BoundedSaver(AsyncPostgresSaver):
     LangGraph raises only the node's error: the save that failed is seen nowhere. So it is logged here, at level ERROR,
     with the id of its thread, and it ends the request at once (see :func:`hard_deadline`).
 
+    No save begins after the deadline. A process that was stopped wakes up in the middle of a turn, and takes its next
+    steps before any timer ends it: its checkpoint would be the newest, and hide what others were told is stored.
+
     After a failover a connection may still lead to the old primary, which lives on, read-only: it passes ``SELECT 1``,
     and what it says to an INSERT is no OperationalError. Here it is one, so that it is treated as a lost connection.
     """
@@ -252,6 +275,7 @@ class BoundedSaver(AsyncPostgresSaver):
         """Save a checkpoint; see the base class."""
         _forget_read()
         try:
+            _in_time()
             return await super().aput(config, checkpoint, metadata, new_versions)
         except BaseException as error:
             _report("a checkpoint", config, error)
@@ -263,6 +287,7 @@ class BoundedSaver(AsyncPostgresSaver):
         """Save a task's writes; see the base class."""
         _forget_read()
         try:
+            _in_time()
             await super().aput_writes(config, writes, task_id, task_path)
         except BaseException as error:
             _report("a task's writes", config, error)
@@ -274,6 +299,13 @@ def _asks_for(asked: Mapping[str, Any], known: CheckpointTuple) -> bool:
     has = known.config["configurable"]
     same = asked["thread_id"] == has["thread_id"] and asked.get("checkpoint_ns", "") == has.get("checkpoint_ns", "")
     return same and asked.get("checkpoint_id") in (None, has["checkpoint_id"])
+
+
+def _in_time() -> None:
+    """Begin no save once the deadline is over. Raises TimeoutError."""
+    step = _step.get()
+    if step is not None and asyncio.get_running_loop().time() > step.until_s:
+        raise TimeoutError("the deadline of the request is over, and others may have gone on: nothing more is saved")
 
 
 def _forget_read() -> None:

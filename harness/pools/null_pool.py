@@ -25,7 +25,7 @@ from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool, AsyncNullConnectionPool
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Request
-from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
+from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside, uninterrupted
 
 logger = logging.getLogger("poolproof.pools.null_pool")
 
@@ -53,7 +53,7 @@ class Lease:
         """One user less. Closing under somebody's feet would leave a dead socket in the event loop."""
         self._users -= 1
         if self._users == 0:
-            await self._pool.putconn(self.connection)
+            await uninterrupted(partial(self._pool.putconn, self.connection))
 
 
 #: The lease of the request that the running task works for; LangGraph's background tasks inherit it.

@@ -2,7 +2,8 @@
 
 Prepared statements must be off (``prepare_threshold=None``): behind a PgBouncer that does not know them (before 1.21,
 or ``max_prepared_statements=0``) a client's statement reaches another client's, and even the default of psycopg
-prepares when a saver saves, for its ``executemany`` always asks for it. Pipelines are fine.
+prepares when a saver saves, for its ``executemany`` always asks for it. Pipelines are fine. Where PgBouncer keeps them
+itself any threshold works (``behind_pooler/pgbouncer_prepared``).
 """
 
 from __future__ import annotations

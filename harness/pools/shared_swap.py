@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Request
-from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
+from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside, leave_to_workers
 from harness.pools.health import Health, HealthCheck
 from harness.pools.retirement import CountedPool, close, retire
 
@@ -82,9 +82,8 @@ class SharedSwap(PoolStrategy):
         self._swapped_s = float("-inf")
 
     def _new_pool(self) -> CountedPool:
-        pool = self.database.pool(
-            pool_class=CountedPool, min_size=2, max_size=4, timeout=POOL_WAIT_S, reconnect_timeout=4.0
-        )
+        settings = {"min_size": 2, "max_size": 4, "timeout": POOL_WAIT_S, "reconnect_timeout": 4.0}
+        pool = self.database.pool(pool_class=CountedPool, reset=leave_to_workers, **settings)
         return cast("CountedPool", pool)
 
     async def open(self) -> None:

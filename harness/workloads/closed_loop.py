@@ -14,7 +14,7 @@ from random import Random
 
 from harness.core.agent import Turn
 from harness.core.errors import UsageError
-from harness.core.workload import Action, Outcome, User
+from harness.core.workload import Action, Outcome, User, thread_id, turn_id, user_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,8 @@ class ClosedLoop:
     def users(self, *, seed: int, agents: Sequence[str], groups: Sequence[str]) -> Sequence[User]:
         """User ``n`` talks to agent ``n`` modulo their number."""
         return [
-            _ClosedLoopUser(self, f"u{n}", agents[n % len(agents)], tuple(groups), seed, n) for n in range(self.users_n)
+            _ClosedLoopUser(self, user_name(n), agents[n % len(agents)], tuple(groups), seed, n)
+            for n in range(self.users_n)
         ]
 
 
@@ -126,14 +127,14 @@ class _ClosedLoopUser:
     def _new_thread(self) -> str:
         self._turns = 0
         self._acknowledged = []
-        thread = f"{self._agent}.{self._name}.{self._threads}"
+        thread = thread_id(self._agent, self._name, self._threads)
         self._threads += 1
         return thread
 
     def _turn(self) -> Action:
         self._turns += 1
-        turn_id = f"{self._thread}/t{self._turns}"
-        return self._action("turn", Turn(turn_id, self._thread, f"request {self._turns} of {self._name}"))
+        turn = Turn(turn_id(self._thread, self._turns), self._thread, f"request {self._turns} of {self._name}")
+        return self._action("turn", turn)
 
     def _action(self, kind: str, turn: Turn, *, attempt: int = 1, target: str = "") -> Action:
         self._group += 1  # the next call goes to the other group: a thread moves between replicas

@@ -11,7 +11,7 @@ from random import Random
 
 from harness.core.agent import Turn
 from harness.core.errors import UsageError
-from harness.core.workload import Action, Outcome
+from harness.core.workload import Action, Outcome, thread_id, turn_id, user_name
 
 THINK_MIN_MS, THINK_MAX_MS = 10.0, 60.0
 
@@ -29,7 +29,7 @@ class TwoWriters:
     def users(self, *, seed: int, agents: Sequence[str], groups: Sequence[str]) -> Sequence[_Writer]:
         """Users ``2n`` and ``2n + 1`` write the same thread of agent ``n`` modulo their number."""
         return [
-            _Writer(f"u{n}", agents[n // 2 % len(agents)], groups[n % len(groups)], n, Random(f"{seed}/u{n}"))  # noqa: S311 - a workload
+            _Writer(user_name(n), agents[n // 2 % len(agents)], groups[n % len(groups)], n, Random(f"{seed}/u{n}"))  # noqa: S311 - a workload
             for n in range(2 * self.pairs_n)
         ]
 
@@ -41,7 +41,7 @@ class _Writer:
         self._name = name
         self._agent = agent
         self._group = group
-        self._thread = f"{agent}.u{number - number % 2}.0"  # named after the first of the pair
+        self._thread = thread_id(agent, user_name(number - number % 2), 0)  # named after the first of the pair
         self._place = number % 2
         self._rng = rng
         self._turns = 0
@@ -60,7 +60,7 @@ class _Writer:
             return self._action("resume", ",".join(last.waiting))
         number = 2 * self._turns + 1 + self._place  # one writes the odd turns, the other the even ones
         self._turns += 1
-        self._turn = Turn(f"{self._thread}/t{number}", self._thread, f"request {number} of {self._name}")
+        self._turn = Turn(turn_id(self._thread, number), self._thread, f"request {number} of {self._name}")
         return self._action("turn")
 
     def _action(self, kind: str, target: str = "") -> Action:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.core.errors import UsageError
 from harness.core.history import SCHEMA, ErrorInfo, History, Op, OpType, parse_history
+from harness.core.shape import build
 
 _TEXT = st.text(max_size=12)
 _JSON = st.recursive(
@@ -140,3 +142,41 @@ def test_times_are_written_with_microseconds() -> None:
     assert row["time_s"] == pytest.approx(1.234568)
     assert math.isclose(Op.from_json(row).time_s, 1.234568)
     assert "error" not in row
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"type": None},
+        {"message": 3},
+        {"classes": "Exception"},
+        {"classes": [1]},
+        {"classes": []},
+        {"links": [["cause", "ValueError"]]},
+        {"links": [["cause", "ValueError", 1]]},
+        {"links": [{}]},
+        {"links": "abc"},
+        {"pool_closed": 1},
+        {"declared": None},
+        {"more": 1},
+        {"type": ..., "message": "m"},
+        {"links": ...},
+    ],
+    ids=str,
+)
+def test_the_quick_way_to_read_an_error_takes_what_the_strict_one_takes(change: dict[str, Any]) -> None:
+    """``...`` stands for a field that is not there."""
+    whole = ErrorInfo("E", "gone", ("E", "Exception"), (("cause", "ValueError", "odd"),), pool_closed=True)
+    data = {name: value for name, value in {**whole.to_json(), **change}.items() if value is not ...}
+
+    def read(way: Callable[[], ErrorInfo]) -> ErrorInfo | str:
+        try:
+            return way()
+        except UsageError as error:
+            return str(error)
+
+    assert read(lambda: ErrorInfo.from_json(data)) == read(lambda: build(ErrorInfo, data, "error"))
+    assert isinstance(read(lambda: ErrorInfo.from_json(data)), str) is (
+        change not in ({}, {"classes": []}, {"links": ...})
+    )

@@ -11,8 +11,10 @@ import psycopg
 import pytest
 
 from harness.core.environment import Capability
+from harness.core.errors import MissingComponent
 from harness.environments.cell import CellEnvironment
 from harness.environments.local import LocalPooler
+from harness.environments.pgbouncer import console_rows
 from harness.environments.stack import Stack
 
 MODES = (Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION)
@@ -80,7 +82,7 @@ async def test_a_dead_pooler_is_a_leftover(pooled: CellEnvironment) -> None:
 
 @pytest.mark.slow
 async def test_pgbouncer_recovers_within_a_second_of_a_lost_backend(pooled: CellEnvironment) -> None:
-    """server_login_retry is 1 s here; the default of 15 s would decide every recovery by itself."""
+    """server_login_retry is 0.2 s here; the default of 15 s would decide every recovery by itself."""
     async with await psycopg.AsyncConnection.connect(pooled.admin.conninfo(), autocommit=True) as admin:
         name = pooled.admin.dbname
         await admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
@@ -120,3 +122,35 @@ async def test_a_pooler_that_died_is_started_again_on_its_port(pooled: CellEnvir
     async with connection:
         row = await (await connection.execute("SELECT 1")).fetchone()
         assert row == (1,)
+
+
+async def test_a_strategys_own_settings_win(stack: Stack) -> None:
+    mode = Capability.PGBOUNCER_TRANSACTION
+    if mode in stack.missing:
+        pytest.skip(f"{stack.missing[mode]}; {stack.missing[mode].fix}")
+    wanted = {"server_login_retry": "15", "default_pool_size": "3", "max_prepared_statements": "0"}
+    async with stack.cell("set", groups=("g0",), pooler=mode, settings=wanted) as environment:
+        assert isinstance(environment.pooler, LocalPooler)
+        rows = console_rows(environment.pooler.pooler.console, "SHOW CONFIG")
+        has = {str(row["key"]): str(row["value"]) for row in rows}
+        assert (has["server_login_retry"], has["default_pool_size"]) == ("15", "3")
+        assert has.get("max_prepared_statements", "0") == "0", "what an old one does not have is off"
+        assert has["query_wait_timeout"] == "6", "the others are ours"
+        async with await connect(environment, "g0") as connection:
+            await connection.execute("SELECT 1")
+
+
+async def test_a_setting_that_an_old_pooler_does_not_have_is_a_missing_component(stack: Stack) -> None:
+    mode = Capability.PGBOUNCER_TRANSACTION
+    if mode in stack.missing:
+        pytest.skip(f"{stack.missing[mode]}; {stack.missing[mode].fix}")
+    (version,) = (component.version for component in stack.components if component.name == "pgbouncer")
+    cell = stack.cell("old", groups=("g0",), pooler=mode, settings={"max_prepared_statements": "100"})
+    if tuple(map(int, version.split("."))) >= (1, 21):
+        async with cell as environment, await connect(environment, "g0") as connection:
+            await connection.execute("SELECT 1", prepare=True)
+        return
+    with pytest.raises(MissingComponent, match=r"has no max_prepared_statements; allowed: 1\.21") as raised:
+        async with cell:
+            pytest.fail("it cannot start")
+    assert "POOLPROOF_PGBOUNCER" in raised.value.fix

@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.core.errors import UsageError
+from harness.core.environment import Client
+from harness.core.errors import MissingComponent, UsageError
 from harness.core.fault import Fault, Window, fault_from_json, fault_to_json, plan_from_json, plan_to_json
 from harness.environments.cell import CellEnvironment
 from harness.faults.answers_lost import AnswersLost
@@ -82,6 +83,10 @@ class RecordedTraffic:
     def pause(self, paused: bool) -> None:
         self.held = paused
         self.open = 0 if paused else 4
+
+    @property
+    def client(self) -> Client:
+        raise MissingComponent("nobody calls here", "use a cell")
 
 
 async def connect(env: CellEnvironment) -> psycopg.AsyncConnection[Any]:

@@ -56,6 +56,7 @@ SHARED: Sequence[Fault] = (
     Pause(what="server"),
     Pause(what="sessions"),
     TooManyConnections(),
+    TooManyConnections(leave=12),
     ConnectionLimit(limit=0),
     ReadOnly(),
     StatementTimeout(timeout_ms=50),
@@ -154,7 +155,9 @@ async def seen(fault: Fault, env: CellEnvironment, old: Connection) -> None:
         assert re.search("is (starting up|not yet accepting connections)", await refusal(env))
     elif isinstance(fault, TooManyConnections):
         assert isinstance(await error_of(old, READ), psycopg.OperationalError)
-        assert "too many clients already" in await refusal(env)
+        left, words = await _left(env)
+        assert left == (2 if fault.leave else 0), words  # ten are kept for superusers
+        assert ("slots are reserved" if fault.leave else "too many clients already") in words
     elif isinstance(fault, ConnectionLimit):
         assert isinstance(await error_of(old, READ), psycopg.OperationalError)
         assert "too many connections for database" in await refusal(env)
@@ -175,6 +178,16 @@ async def seen(fault: Fault, env: CellEnvironment, old: Connection) -> None:
     else:
         assert isinstance(fault, LockHeld)
         await _lock_seen(fault, env, old)
+
+
+async def _left(env: CellEnvironment) -> tuple[int, str]:
+    """How many connections there are to be had, and what the next one is told."""
+    connections = []
+    while not (words := await refusal(env)):
+        connections.append(await connect(env))
+    for connection in connections:
+        await connection.close()
+    return len(connections), words
 
 
 async def _lock_seen(fault: LockHeld, env: CellEnvironment, old: Connection) -> None:

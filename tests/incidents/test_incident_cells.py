@@ -15,8 +15,14 @@ from harness.registry import default_registry
 from harness.slot import Slot
 from harness.store import CellFolder
 
-#: The shortest that need no timing of a loaded machine: the post's, a start, a dead connection, a pooler.
-SHOWN = ("i_01_pool_recreated", "i_07_single_connection", "i_12_setup_races", "i_27_prepared_behind_pooler")
+#: The shortest that need no timing of a loaded machine: the post's, a dead connection, a start, a pooler and its slots.
+SHOWN = (
+    "i_01_pool_recreated",
+    "i_07_single_connection",
+    "i_12_setup_races",
+    "i_27_prepared_behind_pooler",
+    "i_32_few_sessions",
+)
 #: Not the seed that every run begins with.
 SEED = 11
 

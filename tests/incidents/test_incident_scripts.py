@@ -13,18 +13,33 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from harness.cli.reproducing import script, script_of
+from harness.cli.reproducing import script, script_alone, script_of, scripts_alone
 from harness.environments.cell import CellEnvironment
 from harness.registry import default_registry, reproducers
 
-SCRIPTS = sorted(path.stem for path in reproducers().glob("i_*.py"))
+SCENARIOS = default_registry().scenarios
+#: Those of scenarios, and those of incidents that have none.
+SCRIPTS = [path.stem for path in sorted(reproducers().glob("i_*.py")) if f"incidents/{path.stem}" in SCENARIOS]
+ALONE = scripts_alone()
 LIMIT_S = 180.0
 #: What a script prints is what the user of the report saw; where that is a silence, it says so in its own words.
 OWN_WORDS = {
     "i_19_check_is_not_bounded": r"getconn\(timeout=1\) took [4-9]\.\d s",
     "i_20_timeout_does_not_fire": r"wait_for\(read, 1\) took [4-9]\.\d s",
     "i_14_waits_add_up": r"users waited 1\.\d, 2\.\d, 3\.\d, 4\.\d, 5\.\d s",
+    "i_17_unlocked_start": "5 agents, the pool is closed, and 16 connections are open",
+    "i_37_two_replicas": "two turns were answered, stored is {'(one|two)'}",
     "i_34_answer_not_stored": "steps were shown to the user",
+}
+#: The same of those without a scenario.
+ALONE_WORDS = {
+    "i_35_save_never_reported": "the caller read ValueError.*, and of its save nothing",
+    "i_36_node_runs_twice": "after the crash these ran: .*step_1.*step_2",
+    "i_38_run_without_a_trace": "a run that was accepted left no trace",
+    "i_39_deleted_comes_back": r"the thread was deleted, and has \d checkpoints",
+    "i_41_older_checkpoint_changed": "the older ones hold what came later",
+    "i_42_nul": "UntranslatableCharacter: unsupported Unicode escape sequence",
+    "i_44_backlog_of_saves": r"\d+ saves were waiting behind one graph of 50 steps",
 }
 
 
@@ -60,16 +75,25 @@ async def empty_database(cell_env: CellEnvironment) -> AsyncIterator[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("stem", SCRIPTS)
 async def test_the_symptom_shows_and_the_cure_cures(stem: str, cell_env: CellEnvironment, tmp_path: Path) -> None:
-    scenario = default_registry().scenario(f"incidents/{stem}")
+    scenario = SCENARIOS[f"incidents/{stem}"]
     assert scenario.incident is not None
-    text = script(scenario, script_of(scenario))
+    # the numbers in a symptom are the scenario's, the words are the user's
+    words = OWN_WORDS.get(stem) or re.sub(r"\d+\\\.\d+", r"[\\d.]+", scenario.incident.symptom)
+    assert words
+    await shown_and_cured(script(scenario, script_of(scenario)), words, cell_env, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", ALONE)
+async def test_so_it_is_where_there_is_no_scenario(stem: str, cell_env: CellEnvironment, tmp_path: Path) -> None:
+    await shown_and_cured(script_alone(ALONE[stem]), ALONE_WORDS[stem], cell_env, tmp_path)
+
+
+async def shown_and_cured(text: str, words: str, cell_env: CellEnvironment, tmp_path: Path) -> None:
     async with empty_database(cell_env) as dsn:
         status, said = await run(text, tmp_path, "--dsn", dsn)
     assert status == 1, said
     assert re.search(r"^symptom: ", said, re.MULTILINE), said
-    # the numbers in a symptom are the scenario's, the words are the user's
-    words = OWN_WORDS.get(stem) or re.sub(r"\d+\\\.\d+", r"[\\d.]+", scenario.incident.symptom)
-    assert words
     assert re.search(words, said), said
     async with empty_database(cell_env) as dsn:
         status, said = await run(text, tmp_path, "--dsn", dsn, "--cure")

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from harness.checkers.symptom import sightings
 from harness.cli.app import app
-from harness.cli.reproducing import incident_of, script, script_of
+from harness.cli.reproducing import incident_of, script, script_alone, script_of, scripts_alone
 from harness.core.errors import UsageError
 from harness.core.history import ErrorInfo, History, Op, OpType
 from harness.core.incident import SYMPTOM, Incident
@@ -30,11 +30,28 @@ PAGE = (ROOT / "docs" / "incidents.md").read_text(encoding="utf-8")
 #: The catalogue's numbers.
 CATALOGUE = set(range(1, 45))
 FIRST = {1, 2, 5, 6, 7, 10, 12, 13, 14, 19, 20, 25, 26, 27, 34}
-SCRIPTS = sorted(path.stem for path in reproducers().glob("i_*.py"))
+SCENARIOS = default_registry().scenarios
+SCRIPTS = [path.stem for path in sorted(reproducers().glob("i_*.py")) if f"incidents/{path.stem}" in SCENARIOS]
+ALONE = scripts_alone()
 
 
 def incidents() -> dict[int, Scenario]:
     return {s.incident.number: s for s in default_registry().scenarios.values() if s.incident is not None}
+
+
+def part(heading: str) -> str:
+    """What stands on the page from this heading to the next one of the second level."""
+    (found,) = re.findall(rf"^{heading}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def numbers_in(heading: str) -> list[int]:
+    """The incidents of the table there, in its order."""
+    return [int(number) for number in re.findall(r"^\| I-(\d+) \|", part(heading), re.MULTILINE)]
+
+
+def number_of(stem: str) -> int:
+    return int(stem.split("_")[1])
 
 
 def an_incident(**fields: object) -> Incident:
@@ -76,18 +93,32 @@ class TestTheIncidentsThatShip:
         assert incident.source in scenario.heading
 
     def test_the_page_has_each_number_of_the_catalogue_once(self) -> None:
-        covered, _, rest = PAGE.partition("## Not covered")
-        rows = [int(number) for number in re.findall(r"^\| I-(\d+) \|", covered, re.MULTILINE)]
-        reasons = dict(re.findall(r"^\| I-(\d+) \| (.+) \|$", rest, re.MULTILINE))
-        assert rows == sorted(incidents())
-        assert {*rows, *map(int, reasons)} == CATALOGUE
-        assert not {*rows} & {*map(int, reasons)}
-        assert all(len(reason) > 20 for reason in reasons.values())
+        with_scenario = numbers_in("# Incidents")
+        alone, bound, rest = map(numbers_in, ("## By a script alone", "## Bound to versions", "## Not covered"))
+        assert with_scenario == sorted(incidents())
+        assert alone == [number_of(stem) for stem in ALONE]
+        assert sorted(with_scenario + alone + bound + rest) == sorted(CATALOGUE)
+        assert bound
+        reasons = re.findall(r"^\| I-\d+ \| (.+) \|$", part("## Not covered"), re.MULTILINE)
+        assert len(reasons) == len(rest)
+        assert all(len(reason) > 20 for reason in reasons)
+
+    def test_the_page_says_how_many(self) -> None:
+        shown = len(CATALOGUE) - len(numbers_in("## Not covered"))
+        assert f"{shown} of the catalogue's {len(CATALOGUE)}" in PAGE
+
+    @pytest.mark.parametrize("stem", ALONE)
+    def test_a_script_alone_says_where_it_was_reported(self, stem: str) -> None:
+        (row,) = re.findall(rf"^\| I-{number_of(stem)} \|(.+)\|$", part("## By a script alone"), re.MULTILINE)
+        source = row.split("|")[0].strip()
+        shown = CliRunner().invoke(app, ["reproduce", f"I-{number_of(stem)}"], catch_exceptions=False)
+        assert shown.output == script_alone(ALONE[stem])
+        assert f"\n{source}\nNeeds psycopg" in shown.output
 
     def test_the_page_says_what_the_scenarios_say(self) -> None:
         for number, scenario in incidents().items():
             assert scenario.incident is not None
-            (row,) = re.findall(rf"^\| I-{number} \|(.+)\|$", PAGE, re.MULTILINE)
+            (row,) = re.findall(rf"^\| I-{number} \|(.+)\|$", part("# Incidents"), re.MULTILINE)
             columns = [column.strip() for column in row.split("|")]
             assert columns[0] == scenario.incident.source
             assert columns[2:4] == [scenario.incident.red, scenario.incident.green]
@@ -99,14 +130,15 @@ class TestTheIncidentsThatShip:
 
 
 class TestSelection:
-    def test_arms_run_in_their_incidents_alone(self) -> None:
+    def test_arms_run_in_their_incidents_and_where_a_scenario_names_them(self) -> None:
         registry = default_registry()
         reported = {name for name, strategy in registry.strategies.items() if is_reported(strategy)}
         assert reported
         assert not any(is_compared(registry.strategies[name]) for name in reported)
-        used = {(c.scenario.partition("/")[0], c.strategy) for c in select(registry, Wish(size=Size.FULL)).cells}
-        assert {family for family, strategy in used if strategy in reported} == {"incidents"}
-        assert {strategy for _, strategy in used} >= reported
+        cells = select(registry, Wish(size=Size.FULL)).cells
+        used = {(cell.scenario, cell.strategy) for cell in cells if cell.strategy in reported}
+        assert all(strategy in registry.scenario(scenario).strategies for scenario, strategy in used)
+        assert {strategy for scenario, strategy in used if scenario.startswith("incidents/")} == reported
 
     def test_an_incident_of_one_durability_keeps_to_it(self) -> None:
         cells = select(default_registry(), Wish(scenarios=["incidents"], size=Size.FULL)).cells
@@ -143,6 +175,12 @@ class TestTheSymptom:
         assert summary.exit == 3
         assert "naive_recreate in a/b: symptom" in summary.exit_reason
 
+    def test_a_line_of_the_log_is_looked_at_where_the_user_saw_it_there(self) -> None:
+        line = Op(5, 1.0, OpType.INFO, "log", "psycopg.pool", None, {"level": "WARNING", "text": "a boom"})
+        found = sightings(History((line,)), an_incident(seen_by=("log",)))
+        assert (found.times, found.text, found.index) == (1, "psycopg.pool: a boom", 5)
+        assert not sightings(History((line,)), an_incident()).times
+
     def test_the_green_arm_owes_no_symptom(self) -> None:
         cell = red_cell(failed("turn", ("X", "boom")), strategy="shared_swap")
         assert (cell.expected, cell.measures["symptom_times"]) == ((), 1)
@@ -172,7 +210,11 @@ class TestBadInput:
 
     @pytest.mark.parametrize(
         ("name", "words"),
-        [("I-3", "no incident has the number 3"), ("network/steady", "is no incident"), ("i_99x", "unknown scenario")],
+        [
+            ("I-11", "no incident has the number 11"),
+            ("network/steady", "is no incident"),
+            ("i_99x", "unknown scenario"),
+        ],
     )
     def test_a_name_that_is_no_incident_is_refused(self, name: str, words: str) -> None:
         with pytest.raises(UsageError, match=words):
@@ -180,10 +222,13 @@ class TestBadInput:
 
 
 class TestScripts:
-    @pytest.mark.parametrize("stem", SCRIPTS)
+    @pytest.mark.parametrize("stem", [*SCRIPTS, *ALONE])
     def test_a_script_is_small_and_needs_nothing_of_ours(self, stem: str) -> None:
-        scenario = default_registry().scenario(f"incidents/{stem}")
-        text = script(scenario, script_of(scenario))
+        if stem in ALONE:
+            text = script_alone(ALONE[stem])
+        else:
+            scenario = SCENARIOS[f"incidents/{stem}"]
+            text = script(scenario, script_of(scenario))
         assert len(text.splitlines()) < 80
         assert max(map(len, text.splitlines())) <= 120
         tree = ast.parse(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -281,3 +282,35 @@ async def test_a_server_that_takes_no_writes_is_an_operational_error(cell_env: C
                 await save()
             assert isinstance(raised.value.__cause__, psycopg.errors.ReadOnlySqlTransaction)
         assert await saver.aget_tuple(config) is None, "reading is not touched"
+
+
+@pytest.mark.slow
+async def test_a_process_that_wakes_up_after_the_deadline_begins_no_save(cell_env: CellEnvironment) -> None:
+    """Standing still is what SIGSTOP does to a loop: when it goes on, the step comes first and its timer second."""
+    settings = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        cell_env.conninfo("g0"), min_size=1, max_size=1, open=False, kwargs=settings
+    )
+    async with pool:
+        saver = BoundedSaver(pool)
+        await saver.setup()
+        config: RunnableConfig = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+        refused: list[BaseException] = []
+
+        async def turn(stood_s: float) -> None:
+            time.sleep(stood_s)  # noqa: ASYNC251 - it blocks the loop on purpose
+            try:
+                put = await saver.aput(config, empty_checkpoint(), {}, {})
+                await saver.aput_writes(put, [("messages", "x")], "task")
+            except TimeoutError as error:
+                refused.append(error)
+                raise
+
+        await hard_deadline(lambda: turn(0.0), 5.0)
+        (kept,) = [found async for found in saver.alist(config)]
+        with pytest.raises(TimeoutError, match="others may have gone on"):
+            await hard_deadline(lambda: turn(0.4), 0.3)
+        with pytest.raises(TimeoutError, match="others may have gone on"):  # the outer deadline counts
+            await hard_deadline(lambda: hard_deadline(lambda: turn(0.4), 5.0), 0.3)
+        assert len(refused) == 2
+        assert [found.config async for found in saver.alist(config)] == [kept.config]

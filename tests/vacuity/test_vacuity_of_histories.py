@@ -115,7 +115,9 @@ def test_v05_damage_to_the_proxy_that_hit_the_database_as_well() -> None:
 
 
 def test_v05_damage_to_the_server_itself_may_blind_the_look_at_it() -> None:
+    vacuous(Vacuity.V5, sound(_blind(2), needs=["toxiproxy", "protocol"]), "was aimed at the proxy")
     assert verdict_of(sound(_blind(2), needs=["server_process"])).verdict is Verdict.PASS
+    assert verdict_of(sound(_blind(2), needs=["protocol", "server_process"])).verdict is Verdict.PASS
     cell = sound(_blind(2))
     del next(op for op in cell.rows if op.f == "fault").value["needs"]
     assert verdict_of(cell).verdict is Verdict.PASS, "an old history does not say what was damaged"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -38,6 +39,23 @@ def test_v11_our_own_sockets_are_known(listener: socket.socket) -> None:
         assert routes([Peer(here, "g0", "mine")], port) == Routes(frozenset(), ("mine",))
     assert held_to(port) == {}
     assert routes([Peer(here, "g0", "mine")], port) == Routes(frozenset(), ()), "what is closed says nothing"
+
+
+def test_v11_what_a_process_of_ours_holds_is_ours(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        here, inode = client.getsockname()[1], os.fstat(client.fileno()).st_ino
+        replica = subprocess.Popen(["sleep", "60"], pass_fds=[client.fileno()])
+    try:
+        assert inode not in own_sockets()
+        assert routes([Peer(here, "g0", "theirs")], port) == Routes(frozenset({"g0"}), ())
+        assert inode in own_sockets([replica.pid])
+        assert straight_to(port, [replica.pid]) == 1
+        assert routes([Peer(here, "g0", "theirs")], port, [replica.pid]) == Routes(frozenset(), ("theirs",))
+    finally:
+        replica.kill()
+        replica.wait(5.0)
+    assert inode not in own_sockets([replica.pid]), "it has ended"
 
 
 def test_v11_a_unix_socket_leads_past_every_proxy(listener: socket.socket) -> None:

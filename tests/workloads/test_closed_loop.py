@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from harness.core.errors import UsageError
-from harness.core.workload import Action, Outcome, User
+from harness.core.workload import TURN_ID, Action, Outcome, User
 from harness.workloads.closed_loop import ClosedLoop
 
 AGENTS = ("Asker", "ProjectBodhiAgent", "FormulationAssistant")
@@ -108,3 +108,11 @@ def test_a_deleted_conversation_is_never_used_again() -> None:
 def test_impossible_loads_are_refused(fields: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="ClosedLoop"):
         ClosedLoop(**fields)  # type: ignore[arg-type]
+
+
+def test_every_turn_id_can_be_found_again_in_raw_bytes() -> None:
+    turns = [action.turn for user in users() for action, _ in live(user, 60) if action.kind in ("turn", "resume")]
+    assert len({turn.id for turn in turns}) > 100
+    for turn in turns:
+        assert TURN_ID.findall(b"\xda" + turn.id.encode() + b"\xa7content") == [turn.id.encode()]
+        assert turn.id.startswith(f"{turn.thread_id}/")

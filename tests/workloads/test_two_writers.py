@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.core.errors import UsageError
-from harness.core.workload import Action, Outcome, User
+from harness.core.workload import TURN_ID, Action, Outcome, User
 from harness.workloads.two_writers import TwoWriters
 
 AGENTS = ("Asker", "Planner", "Writer")
@@ -65,3 +65,10 @@ def test_who_hung_calls_no_more() -> None:
 def test_an_impossible_number_is_refused(pairs_n: int) -> None:
     with pytest.raises(UsageError, match="pairs_n"):
         TwoWriters(pairs_n=pairs_n)
+
+
+def test_every_turn_id_can_be_found_again_in_raw_bytes() -> None:
+    for user in users():
+        action = user.next(None)
+        assert action is not None
+        assert TURN_ID.fullmatch(action.turn.id.encode())

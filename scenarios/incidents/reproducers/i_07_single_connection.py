@@ -18,13 +18,13 @@ from .pools import THREAD, pool_of
 async def turns(saver: AsyncPostgresSaver) -> None:
     await saver.setup()
     for _ in range(3):
-        await asyncio.sleep(1)  # a long model call
+        await asyncio.sleep(1.5)  # a long model call
         with suppress(IdleSessionTimeout):  # the first error; what comes after it stays
             await chat(saver).ainvoke(HELLO, THREAD)
 
 
 async def run(dsn: str, cured: bool) -> None:
-    dsn = make_conninfo(dsn, options="-c idle_session_timeout=300")
+    dsn = make_conninfo(dsn, options="-c idle_session_timeout=700")
     if not cured:
         async with AsyncPostgresSaver.from_conn_string(dsn) as saver:
             await turns(saver)

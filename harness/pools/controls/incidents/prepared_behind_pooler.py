@@ -13,3 +13,4 @@ class PreparedBehindPooler(PoolWithoutCheck):
     name = "prepared_behind_pooler"
     breaks = frozenset({Guarantee.AVAILABLE})
     needs = frozenset({Capability.PGBOUNCER_TRANSACTION})
+    pooler = {"max_prepared_statements": "0"}  # noqa: RUF012 - what PgBouncer had before 1.24

@@ -19,21 +19,21 @@ class SingleConnection(PoolStrategy):
     """Nothing ever connects again."""
 
     name = "single_connection"
-    breaks = frozenset({Guarantee.RECOVERS})
+    breaks = frozenset({Guarantee.RECOVERS, Guarantee.NO_HANG})
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._connections: list[AsyncConnection[DictRow]] = []
+        self.connections: list[AsyncConnection[DictRow]] = []
 
     async def checkpointer(self, agent: AgentHandle) -> BaseCheckpointSaver[Any]:
         """What ``from_conn_string`` does, without the context manager that would close it."""
         connection = await AsyncConnection.connect(
             self.database.conninfo, autocommit=True, prepare_threshold=0, row_factory=dict_row
         )
-        self._connections.append(connection)
+        self.connections.append(connection)
         return AsyncPostgresSaver(connection)
 
     async def close(self) -> None:
         """Close them all, at the very end."""
-        for connection in self._connections:
+        for connection in self.connections:
             await connection.close()

@@ -7,8 +7,9 @@ database has, and every turn pays for connecting.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -35,10 +36,11 @@ class RequestSaver(AsyncPostgresSaver):
 
 
 class PoolPerRequest(PoolStrategy):
-    """A pool opened and closed for each call."""
+    """A pool opened and closed for each call. A subclass may bring other ``settings`` for it."""
 
     name = "pool_per_request"
     breaks = frozenset({Guarantee.CONNECTION_BUDGET})
+    settings: ClassVar[Mapping[str, Any]] = {"min_size": 4, "max_size": 4}
 
     async def checkpointer(self, agent: AgentHandle) -> BaseCheckpointSaver[Any]:
         """A saver over whatever pool the request has."""
@@ -46,6 +48,6 @@ class PoolPerRequest(PoolStrategy):
 
     async def serve(self, agent: AgentHandle, request: Request) -> Reply:
         """Open, work, close."""
-        async with self.database.pool(min_size=4, max_size=4) as pool:
+        async with self.database.pool(**self.settings) as pool:
             _of_request.set(pool)
             return await request()

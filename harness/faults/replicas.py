@@ -1,0 +1,34 @@
+"""What the faults that hit a replica's process share: they wait until it has calls, so that they hit it in mid-turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from harness.core.environment import Environment
+from harness.faults.toxics import check_range
+
+#: A process is hit when it has so many calls and another one is there to go on, or after so long.
+CALLS_N = 2
+WAIT_S = 5.0
+_POLL_S = 0.002
+
+
+def check_replica(kind: str, replica: int) -> None:
+    """Replica groups are counted from 0."""
+    check_range(kind, "replica", replica, 0, 1)
+
+
+def group_of(env: Environment, replica: int) -> str:
+    """Its name."""
+    return env.traffic.groups[replica]
+
+
+async def busy(env: Environment, group: str) -> None:
+    """Wait, bounded, until the group's process has calls in flight, and every other group takes calls."""
+    others = [name for name in env.traffic.groups if name != group]
+    began_s = env.clock.now_s()
+    while env.clock.now_s() - began_s < WAIT_S:
+        served = all(env.replicas.takes_calls(name) for name in others)
+        if served and env.replicas.in_flight(group) >= CALLS_N:
+            break
+        await asyncio.sleep(_POLL_S)

@@ -1,0 +1,57 @@
+"""What the lint says: a finding, and what could not be checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file and a line; line 0 where it cannot be known."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintFinding:
+    """One misconfiguration.
+
+    ``incidents`` are numbers of docs/incidents.md (``I-19``), or the public report (``owner/name#1``) where the
+    catalogue has none; empty if nobody is known to have reported one. ``scenarios`` are those in which it can be seen.
+    """
+
+    check: str
+    what: str
+    where: Place
+    value: str
+    allowed: str
+    fix: str
+    incidents: tuple[str, ...]
+    scenarios: tuple[str, ...] = ()
+
+    @property
+    def causes(self) -> str:
+        """The incidents in one line."""
+        return ", ".join(self.incidents) or "no incident of the catalogue"
+
+
+@dataclass(frozen=True, slots=True)
+class NotChecked:
+    """What could not be looked at, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintReport:
+    """All findings about one reference, in the order of the checks."""
+
+    reference: str
+    subject: str
+    findings: tuple[LintFinding, ...]
+    not_checked: tuple[NotChecked, ...]

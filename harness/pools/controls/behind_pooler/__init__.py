@@ -1,0 +1,1 @@
+"""Controls behind a PgBouncer, one a file: they run where a scenario names them."""
