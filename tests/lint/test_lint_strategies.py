@@ -35,7 +35,6 @@ DESERVED: dict[str, set[str]] = {
 }
 #: Controls whose mistake is in what they do at run time, and no setting: running them shows it.
 NOT_A_SETTING = {
-    "blind_retry": "it sends a turn again without a look at what is stored",
     "best_effort_saver": "it drops a save that failed",
     "kept_connection": "it does not give a connection back",
     "memory_fallback": "it acknowledges what only memory holds",

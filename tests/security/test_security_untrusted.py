@@ -82,7 +82,9 @@ def test_nothing_unpickles() -> None:
 
 
 #: Not run by the harness, so no guard looks at the ``--dsn`` that it takes: docs/security.md says so.
-_STANDS_ALONE = ("scenarios/incidents/reproducers/i_12_setup_races.py",)
+_STANDS_ALONE = "scenarios/incidents/reproducers/i_12_setup_races.py"
+#: Makes the cell's own database, which nobody else has, look like one that an older saver left.
+_OF_THE_CELL = "harness/faults/setup_herd.py"
 
 
 def test_nothing_is_truncated_and_no_schema_is_dropped() -> None:
@@ -97,7 +99,8 @@ def test_nothing_is_truncated_and_no_schema_is_dropped() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         for word in words
         if word in " ".join(node.value.upper().split()) and not _is_docstring(tree, node)
-        if word == "TRUNCATE" or ("pools" not in path.parts and str(path.relative_to(ROOT)) not in _STANDS_ALONE)
+        if word == "TRUNCATE"
+        or ("pools" not in path.parts and str(path.relative_to(ROOT)) not in (_STANDS_ALONE, _OF_THE_CELL))
     ]
     assert not found
 
