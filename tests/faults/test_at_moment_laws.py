@@ -26,6 +26,7 @@ from harness.environments.cell import CellEnvironment
 from harness.environments.stack import Stack
 from harness.faults.at_moment import AtMoment
 from harness.registry import default_registry
+from tests.faults.cancelling import cancelled_while_installed
 
 Connection = psycopg.AsyncConnection[DictRow]
 
@@ -215,15 +216,7 @@ async def test_a_cancellation_inside_it_heals_as_well(action: str, env: CellEnvi
 
 @pytest.mark.parametrize("after_s", [0.0, 0.001, 0.003, 0.01])
 async def test_a_cancellation_while_it_is_armed_heals_as_well(after_s: float, env: CellEnvironment) -> None:
-    async def arm() -> None:
-        async with AtMoment().active(env):
-            await asyncio.sleep(60)
-
-    task = asyncio.ensure_future(arm())
-    await asyncio.sleep(after_s)
-    task.cancel()
-    await asyncio.wait({task}, timeout=10)
-    assert task.cancelled()
+    await cancelled_while_installed(AtMoment(), env, after_s)
     await assert_healed(env)
 
 

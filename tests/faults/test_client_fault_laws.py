@@ -34,6 +34,7 @@ from harness.pools.self_healing import SelfHealing
 from harness.registry import default_registry
 from tests.driving.rows import Rows, recorder
 from tests.driving.small_agent import SmallAgent, action
+from tests.faults.cancelling import cancelled_inside
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +43,7 @@ CUTS: tuple[Fault, ...] = (
     ClientGoneTwice(share=1.0, awaits=12),
     ServiceTimeout(share=1.0, timeout_ms=3),
 )
+
 FAULTS: tuple[Fault, ...] = (*CUTS, LoopStall(stall_ms=400, times=2, pause_ms=100), SetupHerd())
 
 
@@ -147,19 +149,8 @@ async def test_it_is_felt_inside_its_window_and_gone_after_it(fault: Fault, cell
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.kind)
 async def test_it_is_gone_after_a_cancellation_inside_its_window(fault: Fault, cell_env: CellEnvironment) -> None:
-    entered = asyncio.Event()
-
-    async def window() -> None:
-        async with fault.active(cell_env):
-            entered.set()
-            await asyncio.sleep(60)
-
     async with driven(cell_env) as it:
-        task = asyncio.ensure_future(window())
-        await entered.wait()
-        task.cancel()
-        await asyncio.wait({task}, timeout=20)
-        assert task.cancelled()
+        await cancelled_inside(fault, cell_env)
         await asyncio.sleep(0.2)  # a stall that was under way is told now
         await assert_well(it)
 

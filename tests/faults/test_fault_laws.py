@@ -31,6 +31,7 @@ from harness.faults.slicer import Slicer
 from harness.faults.slow_close import SlowClose, half_closed
 from harness.faults.timeout import Timeout
 from harness.registry import default_registry
+from tests.faults.cancelling import cancelled_inside
 
 #: What a connection that was open before the fault sees of it within a second: an error or a stall.
 BREAKS: Sequence[Fault] = (
@@ -49,6 +50,7 @@ DELAYS: Sequence[Fault] = (
     Bandwidth(rate_kb_per_s=100),
     Slicer(average_size_bytes=8, delay_us=50_000),
 )
+
 ORDERS: Sequence[Fault] = (Recreate(times=2), HealthCheckHerd(callers=7), IdleCut(), SlowClose())
 
 
@@ -158,20 +160,7 @@ async def test_a_delaying_fault_delays_inside_its_window_and_heals_after_it(
 @pytest.mark.parametrize("fault", [*BREAKS, *DELAYS, *ORDERS], ids=name_of)
 async def test_a_cancellation_inside_the_window_heals_as_well(fault: Fault, cell_env: CellEnvironment) -> None:
     cell_env.traffic = RecordedTraffic()
-    inside = asyncio.Event()
-
-    async def hold() -> None:
-        async with fault.active(cell_env):
-            inside.set()
-            await asyncio.sleep(60)
-
-    task = asyncio.ensure_future(hold())
-    await asyncio.wait_for(inside.wait(), 10)
-    task.cancel()
-    await asyncio.sleep(0)
-    task.cancel()  # twice: healing must not be cancelled either
-    await asyncio.wait({task}, timeout=10)
-    assert task.cancelled()
+    await cancelled_inside(fault, cell_env)
     await assert_healed(cell_env)
 
 

@@ -30,6 +30,7 @@ from harness.faults.pooler_halted import PoolerHalted
 from harness.faults.pooler_reconnect import PoolerReconnect
 from harness.faults.pooler_restart import PoolerRestart
 from harness.registry import default_registry
+from tests.faults.cancelling import cancelled_inside, cancelled_while_installed
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -234,20 +235,7 @@ async def test_a_halted_pooler_is_a_leftover(env: CellEnvironment) -> None:
 @pytest.mark.parametrize("fault", ALL, ids=name_of)
 async def test_a_cancellation_inside_a_pooler_fault_heals_as_well(fault: Fault, env: CellEnvironment) -> None:
     session = await connect(env)
-    inside = asyncio.Event()
-
-    async def hold() -> None:
-        async with fault.active(env):
-            inside.set()
-            await asyncio.sleep(60)
-
-    task = asyncio.ensure_future(hold())
-    await asyncio.wait_for(inside.wait(), 10)
-    task.cancel()
-    await asyncio.sleep(0)
-    task.cancel()  # twice: healing must not be cancelled either
-    await asyncio.wait({task}, timeout=10)
-    assert task.cancelled()
+    await cancelled_inside(fault, env)
     await session.close()
     await assert_served(env)
 
@@ -257,15 +245,7 @@ async def test_a_cancellation_inside_a_pooler_fault_heals_as_well(fault: Fault, 
 async def test_a_cancellation_while_a_pooler_fault_is_installed_heals_as_well(
     fault: Fault, after_s: float, env: CellEnvironment
 ) -> None:
-    async def install() -> None:
-        async with fault.active(env):
-            await asyncio.sleep(60)
-
-    task = asyncio.ensure_future(install())
-    await asyncio.sleep(after_s)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.wait_for(task, 10)
+    await cancelled_while_installed(fault, env, after_s)
     await assert_served(env)
 
 

@@ -7,7 +7,6 @@ it was.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import re
 import time
@@ -42,6 +41,7 @@ from harness.faults.statement_timeout import StatementTimeout
 from harness.faults.terminate_backends import TerminateBackends
 from harness.faults.too_many_connections import TooManyConnections
 from harness.registry import default_registry
+from tests.faults.cancelling import cancelled_inside, cancelled_while_installed
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -311,23 +311,6 @@ async def test_a_full_disk_refuses_what_needs_room_and_goes_on_afterwards(small:
     await assert_served(small)
 
 
-async def cancelled_inside(fault: Fault, env: CellEnvironment) -> None:
-    inside = asyncio.Event()
-
-    async def hold() -> None:
-        async with fault.active(env):
-            inside.set()
-            await asyncio.sleep(60)
-
-    task = asyncio.ensure_future(hold())
-    await asyncio.wait_for(inside.wait(), 10)
-    task.cancel()
-    await asyncio.sleep(0)
-    task.cancel()  # twice: healing must not be cancelled either
-    await asyncio.wait({task}, timeout=10)
-    assert task.cancelled()
-
-
 @pytest.mark.parametrize("fault", SHARED, ids=name_of)
 async def test_a_cancellation_inside_a_server_fault_heals_as_well(fault: Fault, env: CellEnvironment) -> None:
     session = await connect(env)
@@ -351,15 +334,7 @@ async def test_a_cancellation_inside_a_full_disk_heals_as_well(small: CellEnviro
 async def test_a_cancellation_while_it_is_installed_heals_as_well(
     fault: Fault, after_s: float, env: CellEnvironment
 ) -> None:
-    async def install() -> None:
-        async with fault.active(env):
-            await asyncio.sleep(60)
-
-    task = asyncio.ensure_future(install())
-    await asyncio.sleep(after_s)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.wait_for(task, 10)
+    await cancelled_while_installed(fault, env, after_s)
     await assert_served(env)
 
 
