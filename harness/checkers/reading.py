@@ -222,7 +222,7 @@ class Reading:
             else:
                 ends[op.call] = op
         self.torn = history.torn
-        self.end_s = max((op.time_s for op in history[-1:]), default=0.0)
+        self.end_s = history[-1].time_s if len(history) else 0.0
         self._invokes, self._points, self._ends = invokes, points, ends
 
     def pairs(self, f: str) -> Iterator[tuple[Op, Op | None]]:
