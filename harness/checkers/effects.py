@@ -118,14 +118,15 @@ def _delays(damage: Damage, reading: Reading) -> str | None:
 
 
 def _renews(damage: Damage, reading: Reading) -> str | None:
-    before = reading.sample_at(damage.began_s)
-    if before is None or not any((before.backends or {}).values()):
+    earlier = [sample.backends or {} for sample in reading.samples if sample.time_s <= damage.began_s]
+    before = next((backends for backends in reversed(earlier) if any(backends.values())), None)
+    if before is None:  # a pool that keeps no connections shows none in many a sample, but not in all
         return "renewed nothing: no backend was seen before it"
     if number(damage.change, "sessions_ended", 1.0) < 1:  # some pools renew their backends all the time by themselves
         return "ended no session: what was renewed, was so without it"
     for sample in reading.samples:
         if damage.began_s < sample.time_s <= damage.ended_s + RENEWED_WITHIN_S and sample.backends is not None:
-            for group, pids in (before.backends or {}).items():
+            for group, pids in before.items():
                 if pids - sample.backends.get(group, frozenset()):
                     return None
     return "renewed nothing: every backend from before it was still there afterwards"

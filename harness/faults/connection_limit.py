@@ -28,7 +28,7 @@ class ConnectionLimit:
     kind: ClassVar[str] = "connection_limit"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.POSTGRES, Capability.SUPERUSER})
     usable: ClassVar[bool] = False
-    effect: ClassVar[Effect] = Effect.DISTURBS
+    effect: ClassVar[Effect] = Effect.RENEWS  # whoever needs few connections need not fail, but lost those it had
     in_flight: ClassVar[int] = 3
     holds_connections: ClassVar[bool] = False
 

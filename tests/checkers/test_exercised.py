@@ -206,6 +206,29 @@ def test_renews_needs_a_backend_from_before() -> None:
     _invalid(cell, "no backend was seen before")
 
 
+@pytest.mark.parametrize(("at_s", "pids", "seen"), [(2.5, [1], True), (3.0, [1], True), (3.0, [5], False)])
+def test_a_pool_that_keeps_no_connections_shows_them_in_some_samples(at_s: float, pids: list[int], seen: bool) -> None:
+    cell = MadeCell()
+    cell.gate()
+    cell.rows = [op for op in cell.rows if op.f != "connections"]
+    cell.now_s = at_s
+    cell.sample(g0=pids, g1=[])
+    cell.now_s = max(at_s, 2.9)
+    if at_s < cell.now_s:
+        cell.sample(g0=[], g1=[])
+    cell.now_s = 3.0
+    cell.strike(effect="renews")
+    cell.now_s = 6.0
+    cell.heal(sessions_ended=1)
+    cell.sample(g0=[5], g1=[7])
+    cell.everybody(round_=2)
+    cell.end()
+    if seen:
+        shows(_check(cell), Verdict.PASS)
+    else:
+        _invalid(cell, "every backend from before it was still there")
+
+
 @pytest.mark.parametrize(("ended", "seen"), [(0, False), (1, True)])
 def test_renews_needs_a_session_that_the_fault_ended(ended: int, seen: bool) -> None:
     cell = MadeCell()
