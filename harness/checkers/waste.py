@@ -106,10 +106,10 @@ def _peak_while_swapping(reading: Reading) -> int | None:
     A swap lasts from the opening of a further pool to the next closing of one (to the end, if none follows), and from
     the order of a re-creation to its end.
     """
-    swaps = _swaps(reading)
-    if not swaps:
+    swaps, samples = _swaps(reading), reading.samples
+    if not swaps or not samples:
         return None
-    peak, samples = 0, reading.samples
+    peak = 0
     for sample, after_s in zip(samples, [*(later.time_s for later in samples[1:]), reading.end_s], strict=True):
         for group, pids in (sample.backends or {}).items():
             if group in swaps and len(pids) > peak and swaps[group].overlaps(sample.time_s, after_s):

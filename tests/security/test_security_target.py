@@ -112,6 +112,7 @@ def run_one(slot: Slot, strategy: str, folder: Path) -> CellResult:
 _AT_HOME = {
     "terminate_backends": "ends sessions of the cell's own database, which are its own role's",
     "lock_held": "locks a table that the cell's own role made",
+    "setup_herd": "makes the saver's indexes anew, in the cell's own database",
 }
 
 
