@@ -5,6 +5,7 @@ make no sense never make a checker raise. What judging costs grows in a straight
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import time
 import tracemalloc
@@ -294,13 +295,17 @@ def test_no_checker_raises_on_rows_that_make_no_sense(rows: list[dict[str, Any]]
 
 def _yardstick_s() -> float:
     """Seconds of processor time for work of the judge's kind: how fast this machine is just now."""
-    began = time.process_time()
-    held: dict[str, tuple[int, str]] = {}
-    for number in range(300_000):
-        name = f"thread/t{number}"
-        held[name] = (number, name)
-    assert sum(place for place, _ in held.values()) > 0
-    return time.process_time() - began
+    gc.disable()  # as in what is measured: what else this process holds is not to be looked through
+    try:
+        began = time.process_time()
+        held: dict[str, tuple[int, str]] = {}
+        for number in range(300_000):
+            name = f"thread/t{number}"
+            held[name] = (number, name)
+        assert sum(place for place, _ in held.values()) > 0
+        return time.process_time() - began
+    finally:
+        gc.enable()
 
 
 #: What the yardstick takes on a quiet machine of 2025, on which 200,000 turns are judged in 1.5 s.
@@ -382,10 +387,13 @@ def test_one_long_thread_with_every_kind_of_call_is_no_worse() -> None:
 @pytest.mark.slow
 def test_200_000_turns_are_judged_within_two_seconds() -> None:
     history, facts = long_history(200_000)
-    slower = max(1.0, min(_yardstick_s() for _ in range(3)) / _YARDSTICK_S)
-    took = min(seconds_to_judge(history, facts) for _ in range(3))
-    print(f"200,000 turns judged in {took:.2f} s of processor time; this machine takes {slower:.2f} times as long")
-    assert took < 2.0 * slower, (took, slower)
+    measured = []
+    for _ in range(4):  # side by side, for others may come and go on this machine
+        slower = max(1.0, _yardstick_s() / _YARDSTICK_S)
+        measured.append((seconds_to_judge(history, facts) / slower, slower))
+    took, slower = min(measured)
+    print(f"200,000 turns judged in {took:.2f} s of processor time, on a machine that takes {slower:.2f} times as long")
+    assert took < 2.0, measured
 
 
 @pytest.mark.slow
