@@ -27,7 +27,7 @@ from tests.fire.ground import (
     fire,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 AGENTS = SHORT.parent / "fire_agents.py"
 STRATEGY = ("--strategy", f"{PLUGINS}:PlainPool")

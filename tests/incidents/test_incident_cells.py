@@ -15,6 +15,8 @@ from harness.registry import default_registry
 from harness.slot import Slot
 from harness.store import CellFolder
 
+pytestmark = pytest.mark.proof
+
 #: The shortest that need no timing of a loaded machine: the post's, a dead connection, a start, a pooler and its slots.
 SHOWN = (
     "i_01_pool_recreated",

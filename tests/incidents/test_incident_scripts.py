@@ -17,6 +17,8 @@ from harness.cli.reproducing import script, script_alone, script_of, scripts_alo
 from harness.environments.cell import CellEnvironment
 from harness.registry import default_registry, reproducers
 
+pytestmark = pytest.mark.proof
+
 SCENARIOS = default_registry().scenarios
 #: Those of scenarios, and those of incidents that have none.
 SCRIPTS = [path.stem for path in sorted(reproducers().glob("i_*.py")) if f"incidents/{path.stem}" in SCENARIOS]
