@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from harness.driving.caller import Caller
 from harness.driving.database import GroupDatabase
 from harness.driving.group import Group
 from harness.driving.recorder import Recorder
-from harness.driving.replica import Replica, builder_of
+from harness.driving.replica import builder_of
 from harness.driving.traffic import CellTraffic
 from harness.driving.watchdog import Watchdog
 from harness.environments.cell import CellEnvironment
@@ -143,12 +144,12 @@ async def harness_turns(
 ) -> tuple[_Turn, Any]:
     """The same turns as the runner makes them: recorded, watched, through the strategy's ``serve``."""
     registry = default_registry()
+    agents = [partial(registry.agent, agent) for agent in DEFAULT_AGENTS]
     recorder = Recorder(sink, env.clock)
     groups = {}
     for name in GROUPS:
         database = GroupDatabase(env.conninfo(name), 24, name, recorder)
-        replicas = [Replica(registry.agent(agent), name, recorder) for agent in DEFAULT_AGENTS]
-        groups[name] = Group(name, strategy(database), database, replicas, recorder)
+        groups[name] = Group.made(database, strategy, agents, recorder)
         await groups[name].open()
     watchdog = Watchdog(recorder, env.clock, slow_s=2, fail_s=12, give_up=sys.exit)
     caller = Caller(

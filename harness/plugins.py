@@ -101,7 +101,7 @@ def load_file(path: Path) -> ModuleType:
         raise
     except BaseException as error:
         # SystemExit and pytest's outcomes too: a plug-in must not end the run that loads it.
-        raise UsageError(f"{path}, line {_line_of(error, path)}: the file does not import: {_brief(error)}") from error
+        raise UsageError(f"{path}, line {_line_of(error, path)}: the file does not import: {brief(error)}") from error
 
 
 def _import(path: Path, dotted: str) -> ModuleType:
@@ -151,7 +151,8 @@ def _line_of(error: BaseException, path: Path) -> int:
     return lines[-1] if lines else 1
 
 
-def _brief(error: BaseException) -> str:
+def brief(error: BaseException) -> str:
+    """An error of somebody else's code as part of a sentence: its class and the beginning of its text, on one line."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {' '.join(text.split())[:300]}" if text else type(error).__name__
 

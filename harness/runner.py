@@ -37,7 +37,6 @@ from harness.driving.final_reads import final_reads
 from harness.driving.group import Group, StrategyBroken
 from harness.driving.nursery import Nursery
 from harness.driving.recorder import Recorder, Sink
-from harness.driving.replica import Replica
 from harness.driving.replica_process import Company, live
 from harness.driving.replicas import ReplicaGroup, Replicas
 from harness.driving.sampler import Sampler
@@ -48,7 +47,6 @@ from harness.environments.cell import CellEnvironment
 from harness.environments.stack import Stack
 
 GROUPS = ("g0", "g1")
-HEALTH_PERIOD_S = 0.5
 SUPERVISE_PERIOD_S = 0.1
 #: The gate waits this long in all for every agent and every kind of call to succeed once.
 GATE_LIMIT_S = 8.0
@@ -197,13 +195,7 @@ class _CellRun:
 
     def _group(self, name: str) -> Group:
         database = GroupDatabase(self.env.conninfo(name), self.bounds.budget, name, self.recorder)
-        try:
-            replicas = [Replica(make(), name, self.recorder) for make in self.job.agents.values()]
-            strategy = self.job.strategy(database)
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            raise StrategyBroken(f"strategy or agents of group {name} could not be made: {text}") from error
-        return Group(name, strategy, database, replicas, self.recorder)
+        return Group.made(database, self.job.strategy, self.job.agents.values(), self.recorder)
 
     def _dead_loop(self, give_up: Callable[[str], None]) -> Callable[[str], None]:
         def dead(reason: str) -> None:
@@ -222,7 +214,7 @@ class _CellRun:
             for group in self.groups.values():
                 await group.open()
             here = [group for group in self.groups.values() if isinstance(group, Group)]  # processes have their own
-            timers = [asyncio.ensure_future(self._timer(group)) for group in here]
+            timers = [asyncio.ensure_future(group.keep_checking()) for group in here]
             timers.append(asyncio.ensure_future(self._supervise()))
             self._phase("gate")
             users = self._start_users()
@@ -252,13 +244,6 @@ class _CellRun:
             kind = "component"
         text = f"{type(error).__name__}: {error}"
         self.recorder.point("harness_error", "runner", {"kind": kind, "text": text}, error=describe(error))
-
-    async def _timer(self, group: Group) -> None:
-        """The health check that the post runs on a timer, and the strategy's own numbers."""
-        while True:
-            await self.clock.sleep(HEALTH_PERIOD_S)
-            await group.ensure_healthy()
-            group.sample()
 
     async def _supervise(self) -> None:
         """A pooler that dies of a fault is started again, as in production, and the history says so."""

@@ -135,6 +135,10 @@ class Slot:
     def run(self, spec: CellSpec, folder: CellFolder) -> CellResult:
         """Run one cell and return it judged; bounded by the slot's own limit for cells."""
         self.begin(spec, folder)
+        return self.result()
+
+    def result(self) -> CellResult:
+        """The running cell's result, when it is there."""
         while True:
             select.select([self], [], [], 5.0)
             result = self.poll()

@@ -1,4 +1,4 @@
-"""Fixtures over real servers that all tests may use: one stack per test run, one cell per test."""
+"""Fixtures over real servers that all tests may use: one stack and one slot per test run, one cell per test."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from harness.environments.cell import CellEnvironment
 from harness.environments.stack import Stack
+from harness.slot import Slot
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +17,14 @@ def stack() -> Iterator[Stack]:
     stack = Stack.open("local", note=lambda text: print(text))
     yield stack
     stack.close()
+
+
+@pytest.fixture(scope="session")
+def slot() -> Iterator[Slot]:
+    """A process with a stack of its own, for tests of whole cells."""
+    found = Slot.start("local")
+    yield found
+    found.close()
 
 
 @pytest.fixture

@@ -5,38 +5,25 @@ That nothing is left behind, whatever is done to it, is tested in tests/fire.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.core.cell import CellSpec, cell_id
 from harness.core.errors import ComponentError
 from harness.core.record import CellResult
 from harness.core.verdict import Guarantee, Verdict
 from harness.slot import Slot, SlotBug
 from harness.store import CellFolder, open_cell
 from harness.verdicts import judge_folder
+from tests.cells import run_cell
 
 pytestmark = pytest.mark.slow
 PLUGINS = Path(__file__).parent / "plugins" / "short.py"
 
 
-@pytest.fixture(scope="module")
-def slot() -> Iterator[Slot]:
-    found = Slot.start("local")
-    yield found
-    found.close()
-
-
 def run(slot: Slot, folder: Path, strategy: str, scenario: str = "STILL") -> CellResult:
     """One short cell under a strategy of the plug-in file (or a name)."""
-    reference = f"{PLUGINS}:{strategy}" if strategy[0].isupper() else strategy
-    scenario_reference = f"{PLUGINS}:{scenario}"
-    spec = CellSpec(id=cell_id(scenario.lower(), strategy, "async", 0), scenario=scenario_reference, strategy=reference)
-    place = CellFolder(folder)
-    place.logs.mkdir(parents=True, exist_ok=True)
-    return slot.run(spec, place)
+    return run_cell(slot, folder, scenario, strategy, plugins=PLUGINS)
 
 
 def broken(result: CellResult) -> set[Guarantee]:

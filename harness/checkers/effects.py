@@ -118,8 +118,8 @@ def _delays(damage: Damage, reading: Reading) -> str | None:
 
 
 def _renews(damage: Damage, reading: Reading) -> str | None:
-    earlier = [sample.backends or {} for sample in reading.samples if sample.time_s <= damage.began_s]
-    before = next((backends for backends in reversed(earlier) if any(backends.values())), None)
+    earlier = (sample.backends or {} for sample in reversed(reading.samples) if sample.time_s <= damage.began_s)
+    before = next((backends for backends in earlier if any(backends.values())), None)
     if before is None:  # a pool that keeps no connections shows none in many a sample, but not in all
         return "renewed nothing: no backend was seen before it"
     if number(damage.change, "sessions_ended", 1.0) < 1:  # some pools renew their backends all the time by themselves

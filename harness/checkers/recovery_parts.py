@@ -86,9 +86,7 @@ def _ended_s(saver: SaverCall) -> float:
 def _of_connection(error: ErrorInfo | None) -> bool:
     if error is None:
         return False
-    return error.type not in _WAITED and not {"OperationalError", "TimeoutError"}.isdisjoint(
-        (error.type, *error.classes)
-    )
+    return error.type not in _WAITED and not _OF_CONNECTIONS.isdisjoint((error.type, *error.classes))
 
 
 def _connected_s(group: str, reading: Reading, healed_s: float) -> float | None:

@@ -4,21 +4,19 @@ s.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 
 from harness.core.history import OpType
-from harness.core.pool import Reply
 from harness.core.scenario import Bounds
 from harness.core.verdict import Json
 from harness.core.workload import Action, Outcome
-from harness.driving.client import Visit
-from harness.driving.ending import Ending, ending_of
-from harness.driving.group import Group, cancel_hard
-from harness.driving.recorder import CURRENT_CALL, Call, Recorder
-from harness.driving.request import DrivenRequest
+from harness.driving.ending import Ending
+from harness.driving.group import Group
+from harness.driving.recorder import Call, Recorder
+from harness.driving.serving import Serving
 from harness.driving.traffic import CellTraffic
 from harness.driving.watchdog import Watchdog
 
@@ -66,34 +64,18 @@ class Caller:
         """Make one call and wait for its end, all attempts included."""
         group = self._groups[action.group]
         row = self._recorder.invoke(action.kind, user, self._invocation(user, action))
-        request = DrivenRequest(
-            group.replicas[action.agent],
-            action,
-            durability=self._durability,
-            deadline_s=self._bounds.deadline_s,
-            recorder=self._recorder,
-            call=row,
-            errors=group.strategy.errors,
-        )
+        serving = Serving(group, action, row, bounds=self._bounds, durability=self._durability, recorder=self._recorder)
         self._note_use(action)
-        CURRENT_CALL.set(row)  # the task below, and all that it starts, work for this call
         self._traffic.began()
         self._watchdog.opened(row, self._bounds.deadline_s)
         visit = self._traffic.visit(user, action)
-        serving = group.strategy.serve(group.replicas[action.agent], request)
-        task = asyncio.ensure_future(serving) if visit is None else visit.start(row, serving)
         try:
-            await asyncio.wait({task}, timeout=self._bounds.deadline_s + self._bounds.hang_fail_s)
-            hung = not task.done()
+            ending = await serving.ended() if visit is None else await serving.ended(partial(visit.start, row))
         finally:
-            dead = await cancel_hard(task)
             self._watchdog.closed(row)
             self._traffic.ended()
-        outcome = self._complete(row, action, request, task, hung, group.strategy.errors, visit)
-        if not await request.settle() or not dead or row.open_writes:
-            # LangGraph does not cancel a run's saves, and a second cancellation makes it leave without awaiting them.
-            return Outcome("hung")
-        return outcome
+        outcome = self._tell(row, action, ending if visit is None else visit.ends(ending))
+        return outcome if await serving.left_nothing() else Outcome("hung")
 
     def _invocation(self, user: str, action: Action) -> dict[str, Json]:
         value: dict[str, Json] = {
@@ -118,22 +100,8 @@ class Caller:
             if action.kind == "turn" and action.turn.id not in turns:
                 turns.append(action.turn.id)
 
-    def _complete(
-        self,
-        row: Call,
-        action: Action,
-        request: DrivenRequest,
-        task: asyncio.Task[Reply],
-        hung: bool,
-        errors: tuple[type[BaseException], ...],
-        visit: Visit | None,
-    ) -> Outcome:
-        """Record how the call ended, and say it to the user."""
-        nothing_begun = row.writes == 0 and request.settled
-        ending = ending_of(task, hung=hung, nothing_begun=nothing_begun, errors=errors)
-        return self._tell(row, action, ending if visit is None else visit.ends(ending))
-
     def _tell(self, row: Call, action: Action, ending: Ending) -> Outcome:
+        """Record how the call ended, and say it to the user."""
         self._recorder.complete(row, ending.kind, ending.value, ending.error)
         if ending.kind is not OpType.OK:
             with self._lock:

@@ -30,6 +30,11 @@ class GroupDatabase:
         self._asking: Counter[int] = Counter()
 
     @property
+    def group(self) -> str:
+        """The name of the replica group."""
+        return self._group
+
+    @property
     def conninfo(self) -> str:
         """Where agents connect: through the proxy, and the pooler where there is one."""
         return self._conninfo

@@ -6,9 +6,10 @@ Every call of the strategy is recorded and bounded. What it raises is a finding 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from harness.core.agent import AgentUnderTest
 from harness.core.history import OpType
 from harness.core.pool import PoolStrategy
 from harness.core.verdict import Json
@@ -21,6 +22,7 @@ from harness.driving.replica import Replica
 OPEN_LIMIT_S = 20.0
 CLOSE_LIMIT_S = 30.0
 ORDER_LIMIT_S = 30.0
+HEALTH_PERIOD_S = 0.5
 _CANCEL_LIMIT_S = 15.0
 
 
@@ -45,6 +47,23 @@ class Group:
         self.replicas: Mapping[str, Replica] = {replica.name: replica for replica in replicas}
         self._recorder = recorder
         self._checking = False
+
+    @classmethod
+    def made(
+        cls,
+        database: GroupDatabase,
+        strategy: type[PoolStrategy],
+        agents: Iterable[Callable[[], AgentUnderTest]],
+        recorder: Recorder,
+    ) -> Group:
+        """The group that ``database`` is for, with a fresh instance of everything. Raises StrategyBroken."""
+        name = database.group
+        try:
+            replicas = [Replica(make(), name, recorder) for make in agents]
+            return cls(name, strategy(database), database, replicas, recorder)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            raise StrategyBroken(f"strategy or agents of group {name} could not be made: {text}") from error
 
     async def open(self) -> None:
         """Open the strategy and start every agent; raises StrategyBroken with the reason."""
@@ -77,6 +96,13 @@ class Group:
                 await self._call("ensure_healthy", {}, self.strategy.ensure_healthy, ORDER_LIMIT_S)
             finally:
                 self._checking = False
+
+    async def keep_checking(self) -> None:
+        """The health check that the post runs on a timer, and the strategy's own numbers, until it is cancelled."""
+        while True:
+            await self._recorder.clock.sleep(HEALTH_PERIOD_S)
+            await self.ensure_healthy()
+            self.sample()
 
     async def order_health_check(self) -> None:
         """A scenario's health check: any number side by side."""

@@ -22,7 +22,6 @@ from harness.driving.request import SETTLE_LIMIT_S
 
 #: From so long after it was stopped a process gets no new call: somebody probed it and had no answer.
 PROBE_S = 1.0
-_LINE_BYTES = 1 << 22
 _EXTRA_S = 10.0
 _OS_ERRORS = ("OSError", "Exception", "BaseException")
 _LOST: Mapping[str, ErrorInfo] = {

@@ -31,15 +31,12 @@ from harness.core.verdict import Json
 from harness.core.workload import Action
 from harness.driving.background import background
 from harness.driving.database import GroupDatabase
-from harness.driving.ending import ending_of
-from harness.driving.group import Group, StrategyBroken, cancel_hard
-from harness.driving.recorder import CURRENT_CALL, Call, Recorder
-from harness.driving.replica import Replica
-from harness.driving.request import DrivenRequest
+from harness.driving.group import Group, StrategyBroken
+from harness.driving.recorder import Call, Recorder
+from harness.driving.serving import Serving
 from harness.driving.watchdog import STALL_S, Watchdog
 from harness.environments.clock import RealClock
 
-HEALTH_PERIOD_S = 0.5
 BEAT_S = 0.05
 #: How a replica's process ends, besides 0 and by signals: its strategy could not begin; its event loop stood still for
 #: too long; the cell hears nothing any more.
@@ -175,7 +172,12 @@ class _Life:
         with background(self.recorder):
             watchdog.start()
             try:
-                self.group = self._group()
+                self.group = Group.made(
+                    GroupDatabase(self.order.conninfo, bounds.budget, self.order.group, self.recorder),
+                    self.company.strategy,
+                    self.company.agents.values(),
+                    self.recorder,
+                )
                 await self.group.open()
             except StrategyBroken as broken:
                 self.channel.say({"broken": str(broken)})
@@ -183,7 +185,7 @@ class _Life:
             loop = asyncio.get_running_loop()
             loop.add_reader(self.channel.fileno(), self._hear)
             loop.add_signal_handler(signal.SIGTERM, self._drain)
-            timers = [asyncio.ensure_future(timer()) for timer in (self._check, self._beat)]
+            timers = [asyncio.ensure_future(timer()) for timer in (self.group.keep_checking, self._beat)]
             self.channel.say({"ready": True})
             await self.over.wait()
             await self._finish_calls()
@@ -193,27 +195,9 @@ class _Life:
         await watchdog.stop()
         return 0
 
-    def _group(self) -> Group:
-        name = self.order.group
-        database = GroupDatabase(self.order.conninfo, self.company.bounds.budget, name, self.recorder)
-        try:
-            replicas = [Replica(make(), name, self.recorder) for make in self.company.agents.values()]
-            strategy = self.company.strategy(database)
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            raise StrategyBroken(f"strategy or agents of group {name} could not be made: {text}") from error
-        return Group(name, strategy, database, replicas, self.recorder)
-
     def _give_up(self, reason: str) -> None:
         self.recorder.point("harness_error", "runner", {"kind": "strategy", "text": reason})
         os._exit(DEAD_LOOP)
-
-    async def _check(self) -> None:
-        """The health check that the post runs on a timer, and the strategy's own numbers."""
-        while True:
-            await asyncio.sleep(HEALTH_PERIOD_S)
-            await self.group.ensure_healthy()
-            self.group.sample()
 
     async def _beat(self) -> None:
         """Who waits at the pool and at the savers, for faults that strike at a chosen state."""
@@ -258,31 +242,17 @@ class _Life:
         self.channel.say({"done": message["order"]})
 
     async def _serve(self, message: Mapping[str, Any]) -> None:
-        """As ``Caller.call`` does it in the cell's own process."""
-        bounds, strategy = self.company.bounds, self.group.strategy
+        """Answer as soon as the call has ended, and say later whether it left nothing behind."""
+        bounds = self.company.bounds
         if self.clock.now_s() > message["sent_s"] + bounds.deadline_s:
             return  # its caller is gone, and the deadline came with the request
         action = Action(**{**message["action"], "turn": Turn(**message["action"]["turn"])})
         row = Call(message["call"], action.kind, message["user"], message["sent_s"], message["value"])
-        replica = self.group.replicas[action.agent]
-        request = DrivenRequest(
-            replica,
-            action,
-            durability=self.company.durability,
-            deadline_s=bounds.deadline_s,
-            recorder=self.recorder,
-            call=row,
-            errors=strategy.errors,
+        serving = Serving(
+            self.group, action, row, bounds=bounds, durability=self.company.durability, recorder=self.recorder
         )
-        CURRENT_CALL.set(row)
-        task = asyncio.ensure_future(strategy.serve(replica, request))
-        await asyncio.wait({task}, timeout=bounds.deadline_s + bounds.hang_fail_s)
-        hung = not task.done()
-        dead = await cancel_hard(task)
-        nothing_begun = row.writes == 0 and request.settled
-        ending = ending_of(task, hung=hung, nothing_begun=nothing_begun, errors=strategy.errors)
+        ending = await serving.ended()
         error = None if ending.error is None else ending.error.to_json()
         answer: dict[str, Json] = {"kind": ending.kind.value, "value": ending.value, "error": error}
         self.channel.say({"answer": row.number, **answer})
-        clean = await request.settle() and dead and not row.open_writes
-        self.channel.say({"settled": row.number, "clean": clean})
+        self.channel.say({"settled": row.number, "clean": await serving.left_nothing()})

@@ -6,16 +6,13 @@ Nobody need notice: the calls that it has are answered, the others go to another
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
-from harness.faults.replicas import busy, check_replica, group_of
-from harness.faults.toxics import heal
+from harness.faults.replicas import check_replica, struck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +43,5 @@ class ReplicaDrain:
 
     def active(self, env: Environment) -> AbstractAsyncContextManager[Witness]:
         """The block begins when the process has ended, by itself or by SIGKILL once its time was over."""
-        return self._active(env)
-
-    @asynccontextmanager
-    async def _active(self, env: Environment) -> AsyncIterator[Witness]:
-        group = group_of(env, self.replica)
-        try:
-            await busy(env, group)
-            yield Witness({"processes": [dict(await env.replicas.drain(group))]})
-        finally:
-            await heal(partial(env.replicas.start, group), self.heals)
+        replicas = env.replicas
+        return struck(env, self.replica, replicas.drain, replicas.start, heals=self.heals)

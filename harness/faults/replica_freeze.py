@@ -12,13 +12,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
-from harness.faults.replicas import busy, check_replica, group_of
-from harness.faults.toxics import check_range, heal
+from harness.faults.replicas import check_replica, group_of, struck
+from harness.faults.toxics import check_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +57,9 @@ class ReplicaFreeze:
 
     @asynccontextmanager
     async def _active(self, env: Environment) -> AsyncIterator[Witness]:
-        group = group_of(env, self.replica)
-        try:
-            await busy(env, group)
-            witness = Witness({"processes": [dict(await env.replicas.freeze(group))]})
+        replicas = env.replicas
+        async with struck(env, self.replica, replicas.freeze, replicas.thaw, heals=self.heals) as witness:
             if self.cut_ms:
                 await asyncio.sleep(self.cut_ms / 1000)
-                witness.change["cut"] = await env.replicas.cut(group)
+                witness.change["cut"] = await replicas.cut(group_of(env, self.replica))
             yield witness
-        finally:
-            await heal(partial(env.replicas.thaw, group), self.heals)

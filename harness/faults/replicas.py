@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 
 from harness.core.environment import Environment
-from harness.faults.toxics import check_range
+from harness.core.fault import Witness
+from harness.core.verdict import Json
+from harness.faults.toxics import check_range, heal
 
 #: A process is hit when it has so many calls and another one is there to go on, or after so long.
 CALLS_N = 2
@@ -32,3 +37,21 @@ async def busy(env: Environment, group: str) -> None:
         if served and env.replicas.in_flight(group) >= CALLS_N:
             break
         await asyncio.sleep(_POLL_S)
+
+
+@asynccontextmanager
+async def struck(
+    env: Environment,
+    replica: int,
+    strike: Callable[[str], Awaitable[Mapping[str, Json]]],
+    undo: Callable[[str], Awaitable[None]],
+    *,
+    heals: str,
+) -> AsyncIterator[Witness]:
+    """The process of that group is struck in mid-turn, and what was done to it is undone when the window ends."""
+    group = group_of(env, replica)
+    try:
+        await busy(env, group)
+        yield Witness({"processes": [dict(await strike(group))]})
+    finally:
+        await heal(partial(undo, group), heals)

@@ -20,7 +20,7 @@ from harness.lint.of_pool import of_pool
 from harness.lint.of_strategy import of_strategy
 from harness.lint.seen import POOLS
 from harness.lint.subject import Given, Subject
-from harness.plugins import checked_strategy, load_file, where_is
+from harness.plugins import brief, checked_strategy, load_file, where_is
 from harness.registry import default_registry, did_you_mean
 
 _ALLOWED = "allowed: an AsyncConnectionPool or ConnectionPool of psycopg_pool, or a PoolStrategy"
@@ -75,8 +75,7 @@ def _imported(name: str) -> ModuleType:
         # SystemExit too: a module must not end the command that looks at it.
         if isinstance(error, ModuleNotFoundError) and error.name and (name + ".").startswith(error.name + "."):
             raise UsageError(f"{name}: there is no module {error.name!r} here or among what is installed") from error
-        text = " ".join(str(error).split())[:300]
-        raise UsageError(f"{name}: the module does not import: {type(error).__name__}: {text}") from error
+        raise UsageError(f"{name}: the module does not import: {brief(error)}") from error
 
 
 def _named(module: ModuleType, path: Path, name: str) -> Any:

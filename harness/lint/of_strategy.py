@@ -19,7 +19,7 @@ from harness.lint.made import made_by_methods, where_made
 from harness.lint.seen import POOLS, AnyPool, from_object
 from harness.lint.source import read
 from harness.lint.subject import Given, Subject, unseen
-from harness.plugins import where_is
+from harness.plugins import brief, where_is
 
 #: What the runner calls of a strategy: when a replica starts, and when something has gone wrong.
 START = ("__init__", "open", "checkpointer")
@@ -63,10 +63,8 @@ def _constructed(strategy: type[PoolStrategy], database: DrawnDatabase) -> PoolS
     try:
         return strategy(database)
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise UsageError(
-            f"{where_is(strategy)}: {strategy.__name__} could not be constructed: {type(error).__name__}: {text}"
-        ) from error
+        reason = brief(error)
+        raise UsageError(f"{where_is(strategy)}: {strategy.__name__} could not be constructed: {reason}") from error
 
 
 def _pools_of(values: Mapping[str, object]) -> Iterator[AnyPool]:

@@ -4,16 +4,14 @@ brought to its end is not, and each hit leaves its caller in doubt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.core.cell import CellSpec, cell_id
 from harness.core.record import CellResult
 from harness.core.verdict import Guarantee, Verdict
 from harness.slot import Slot
-from harness.store import CellFolder
+from tests.cells import run_cell
 
 SCENARIO = "protocol/answer_to_commit_lost"
 BLIND = f"{Path(__file__).parents[1] / 'plugins' / 'blind.py'}:BlindRetry"
@@ -21,18 +19,8 @@ BLIND = f"{Path(__file__).parents[1] / 'plugins' / 'blind.py'}:BlindRetry"
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def slot() -> Iterator[Slot]:
-    found = Slot.start("local")
-    yield found
-    found.close()
-
-
 def run(slot: Slot, folder: Path, strategy: str) -> CellResult:
-    spec = CellSpec(id=cell_id(SCENARIO, "s", "async", 3), scenario=SCENARIO, strategy=strategy, seed=3)
-    place = CellFolder(folder)
-    place.logs.mkdir(parents=True)
-    return slot.run(spec, place)
+    return run_cell(slot, folder, SCENARIO, strategy, seed=3)
 
 
 def number_of(result: CellResult, measure: str) -> int:

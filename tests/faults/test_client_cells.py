@@ -4,16 +4,14 @@ strategy that does not expect it is caught.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.core.cell import CellSpec, cell_id
 from harness.core.record import CellResult
 from harness.core.verdict import Guarantee, Verdict
 from harness.slot import Slot
-from harness.store import CellFolder
+from tests.cells import run_cell
 
 SCENARIO = "client/gone_twice"
 #: What a busy machine cannot excuse; how soon somebody is answered is for the scenario's own runs.
@@ -33,18 +31,8 @@ LOCK_KEPT = f"{Path(__file__).parents[1] / 'plugins' / 'lock_kept.py'}:LockKept"
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def slot() -> Iterator[Slot]:
-    found = Slot.start("local")
-    yield found
-    found.close()
-
-
 def run(slot: Slot, folder: Path, strategy: str) -> CellResult:
-    spec = CellSpec(id=cell_id(SCENARIO, "s", "async", 5), scenario=SCENARIO, strategy=strategy, seed=5)
-    place = CellFolder(folder)
-    place.logs.mkdir(parents=True)
-    return slot.run(spec, place)
+    return run_cell(slot, folder, SCENARIO, strategy, seed=5)
 
 
 def test_clients_that_go_twice_leave_nothing_behind_and_are_measured(slot: Slot, tmp_path: Path) -> None:

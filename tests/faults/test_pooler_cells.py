@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.core.cell import CellSpec, cell_id
-from harness.core.record import CellResult
 from harness.core.verdict import Guarantee, Verdict
 from harness.registry import CANDIDATE, default_registry, is_behind_pooler, is_compared
 from harness.runner import pooler_of
 from harness.selection import Size, Wish, select
 from harness.slot import Slot
-from harness.store import CellFolder
+from tests.cells import run_cell
 
 FAMILY = {name: s for name, s in default_registry().scenarios.items() if name.startswith("pooler/")}
 
@@ -47,23 +45,12 @@ def test_the_default_size_asks_for_no_pooler_that_not_everybody_has() -> None:
         assert not any("max_prepared_statements" in registry.strategy(name).pooler for name in scenario.strategies)
 
 
-def run(slot: Slot, folder: Path, scenario: str, strategy: str) -> CellResult:
-    spec = CellSpec(id=cell_id(scenario, strategy, "async", 0), scenario=scenario, strategy=strategy, seed=0)
-    place = CellFolder(folder)
-    place.logs.mkdir(parents=True)
-    return slot.run(spec, place)
-
-
 @pytest.mark.slow
-def test_cells_of_a_pooler(tmp_path: Path) -> None:
+def test_cells_of_a_pooler(slot: Slot, tmp_path: Path) -> None:
     """A strategy without one is SKIP; prepared statements without ``max_prepared_statements`` are caught."""
-    slot = Slot.start("local")
-    try:
-        none = run(slot, tmp_path / "none", "pooler/restart", "self_healing")
-        assert none.verdict is Verdict.SKIP
-        assert "no pooler" in none.reason
-        broken = run(slot, tmp_path / "prepared", "pooler/prepared_statements", "prepared_by_default")
-    finally:
-        slot.close()
+    none = run_cell(slot, tmp_path / "none", "pooler/restart", "self_healing")
+    assert none.verdict is Verdict.SKIP
+    assert "no pooler" in none.reason
+    broken = run_cell(slot, tmp_path / "prepared", "pooler/prepared_statements", "prepared_by_default")
     found = {finding.guarantee: finding.verdict for finding in broken.findings}
     assert found[Guarantee.AVAILABLE] is Verdict.FAIL

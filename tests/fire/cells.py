@@ -6,12 +6,11 @@ import json
 import time
 from pathlib import Path
 
-from harness.core.cell import CellSpec, cell_id
 from harness.core.record import CellResult
 from harness.core.verdict import Verdict
 from harness.slot import Slot
-from harness.store import CellFolder
 from harness.summary import COMPONENT, Outcome
+from tests.cells import begin_cell
 from tests.fire.ground import PLUGINS
 
 CELL_LIMIT_S = 120.0
@@ -19,14 +18,7 @@ CELL_LIMIT_S = 120.0
 
 def begin(slot: Slot, folder: Path, scenario: str, strategy: str = "PlainPool") -> None:
     """Start a cell of the plug-in file in ``folder``; a strategy in lower case is one that ships."""
-    spec = CellSpec(
-        id=cell_id(f"fire/{scenario.lower()}", strategy, "async", 0),
-        scenario=f"{PLUGINS}:{scenario}",
-        strategy=strategy if strategy.islower() else f"{PLUGINS}:{strategy}",
-    )
-    place = CellFolder(folder)
-    place.logs.mkdir(parents=True)
-    slot.begin(spec, place)
+    begin_cell(slot, folder, scenario, strategy, plugins=PLUGINS)
 
 
 def wait_for_row(slot: Slot, folder: Path, f: str, kind: str) -> None:
@@ -58,7 +50,7 @@ def result_of(slot: Slot) -> CellResult:
 def run_cell(slot: Slot, folder: Path, scenario: str, strategy: str = "PlainPool") -> CellResult:
     """Begin a cell and wait for it."""
     begin(slot, folder, scenario, strategy)
-    return result_of(slot)
+    return slot.result()
 
 
 def assert_component_failed(result: CellResult, words: str) -> None:

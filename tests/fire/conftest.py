@@ -1,8 +1,7 @@
-"""One slot and one sound cell for all rows that can share them."""
+"""One sound cell for all rows that can share it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,6 @@ import pytest
 from harness.core.verdict import Verdict
 from harness.slot import Slot
 from tests.fire.cells import run_cell
-
-
-@pytest.fixture(scope="session")
-def slot() -> Iterator[Slot]:
-    """A slot with its stack."""
-    found = Slot.start("local")
-    yield found
-    found.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.core.cell import CellSpec, cell_id
 from harness.core.incident import SYMPTOM
 from harness.core.record import CellResult
 from harness.core.verdict import Verdict
 from harness.registry import default_registry
 from harness.slot import Slot
-from harness.store import CellFolder
+from tests.cells import run_cell
 
 pytestmark = pytest.mark.proof
 
@@ -29,18 +27,8 @@ SHOWN = (
 SEED = 11
 
 
-@pytest.fixture(scope="module")
-def slot() -> Iterator[Slot]:
-    found = Slot.start("local")
-    yield found
-    found.close()
-
-
 def run(slot: Slot, folder: Path, scenario: str, strategy: str) -> CellResult:
-    spec = CellSpec(id=cell_id(scenario, strategy, "async", SEED), scenario=scenario, strategy=strategy, seed=SEED)
-    place = CellFolder(folder)
-    place.logs.mkdir(parents=True)
-    return slot.run(spec, place)
+    return run_cell(slot, folder, scenario, strategy, seed=SEED)
 
 
 @pytest.mark.slow

@@ -5,18 +5,16 @@ strategy without its mistake is not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.core.cell import CellSpec, cell_id
 from harness.core.record import CellResult
 from harness.core.scenario import Scenario
 from harness.core.verdict import Finding, Guarantee, Verdict
 from harness.registry import default_registry, is_planted, mistake_of
 from harness.slot import Slot
-from harness.store import CellFolder
+from tests.cells import run_cell
 
 HONEST = f"{Path(__file__).parents[1] / 'plugins' / 'honest.py'}:OneWriter"
 #: Not the seed that every run begins with.
@@ -42,18 +40,8 @@ def scenarios() -> list[Scenario]:
     return [s for name, s in default_registry().scenarios.items() if name.startswith("trust/")]
 
 
-@pytest.fixture(scope="module")
-def slot() -> Iterator[Slot]:
-    found = Slot.start("local")
-    yield found
-    found.close()
-
-
 def run(slot: Slot, folder: Path, scenario: str, strategy: str) -> CellResult:
-    spec = CellSpec(id=cell_id(scenario, strategy, "async", SEED), scenario=scenario, strategy=strategy, seed=SEED)
-    place = CellFolder(folder)
-    place.logs.mkdir(parents=True)
-    return slot.run(spec, place)
+    return run_cell(slot, folder, scenario, strategy, seed=SEED)
 
 
 def finding(result: CellResult, guarantee: Guarantee) -> Finding:

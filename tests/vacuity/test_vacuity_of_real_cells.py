@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
-from harness.core.cell import DEFAULT_AGENTS, CellSpec, cell_id
+from harness.core.cell import DEFAULT_AGENTS
 from harness.core.environment import Capability
 from harness.core.record import CellResult
 from harness.core.vacuity import Vacuity
 from harness.core.verdict import Finding, Guarantee, Verdict
 from harness.slot import Slot
-from harness.store import CellFolder
+from tests.cells import run_cell
 from tests.plugins.vacuous import STOOD_STILL_S
 from tests.vacuity.sound_cell import run_of
 
@@ -22,27 +22,11 @@ pytestmark = pytest.mark.slow
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins" / "vacuous.py"
 
 
-@pytest.fixture(scope="module")
-def slot() -> Iterator[Slot]:
-    found = Slot.start("local")
-    yield found
-    found.close()
-
-
 def run(
     slot: Slot, folder: Path, scenario: str, strategy: str = "PlainPool", agents: Sequence[str] = DEFAULT_AGENTS
 ) -> CellResult:
     """One cell under a scenario and a strategy of the plug-in file (or a strategy that ships)."""
-    reference = f"{PLUGINS}:{strategy}" if strategy[0].isupper() else strategy
-    spec = CellSpec(
-        id=cell_id(scenario.lower(), strategy, "async", 0),
-        scenario=f"{PLUGINS}:{scenario}",
-        strategy=reference,
-        agents=tuple(agents),
-    )
-    place = CellFolder(folder)
-    place.logs.mkdir(parents=True, exist_ok=True)
-    return slot.run(spec, place)
+    return run_cell(slot, folder, scenario, strategy, plugins=PLUGINS, agents=agents)
 
 
 def exercised(result: CellResult) -> Finding:
