@@ -23,6 +23,7 @@ from harness.core.cell import CellSpec
 from harness.core.errors import ComponentError, MissingComponent, PoolproofError, UsageError
 from harness.core.record import CellResult, ScenarioInfo
 from harness.core.verdict import Guarantee, Json, Verdict
+from harness.lint.warning import warnings
 from harness.plugins import load_file
 from harness.registry import SCENARIOS, Registry, default_registry, is_own, scenarios_in
 from harness.rendering import render_all
@@ -152,6 +153,11 @@ class Cells:
     def _provenance(self) -> dict[str, Json]:
         return gather_provenance()
 
+    @cached_property
+    def _warnings(self) -> tuple[str, ...]:
+        """At the end, when every strategy is known."""
+        return warnings(self._specs)
+
     def _folder(self) -> Run:
         if self._run is None:
             out = self._config.getoption("--poolproof-out")
@@ -213,6 +219,7 @@ class Cells:
             scenarios=tuple(
                 ScenarioInfo(name=s.name, title=s.heading, why=s.why, question=s.question) for s in scenarios
             ),
+            notes=self._warnings,
             components=self._slot.components if self._slot is not None else (),
             provenance=self._provenance,
             wall_s=round(sum(outcome.result.wall_s for outcome in self._outcomes), 3),
@@ -224,7 +231,8 @@ class Cells:
         write_reports(run.folder, render_all(summarize_record(record, results)))
 
     def last_words(self) -> Iterator[str]:
-        """For the end of pytest's output: how to run again what failed, and where the report is."""
+        """For the end of pytest's output: what is misconfigured, what failed, and where the report is."""
+        yield from self._warnings
         for outcome in self._outcomes:
             if not outcome.result.as_it_should_be and outcome.verdict is not Verdict.SKIP:
                 yield f"{outcome.verdict} {outcome.result.id}: {outcome.replay}"

@@ -381,6 +381,18 @@ class TestTheFixture:
         assert slot.specs[0].agents == ("SupervisorAgent",)
         assert len({spec.id for spec in slot.specs}) == 3
 
+    def test_what_is_misconfigured_is_told_at_the_end(
+        self, pytester: pytest.Pytester, run: Callable[..., pytest.RunResult], slot: FakeSlot
+    ) -> None:
+        pytester.makepyfile(
+            POOL + "\n    async def checkpointer(self, agent):\n        return self.shared\n"
+            "\n    async def open(self):\n        self.shared = make_saver()\n"
+            "\ndef test_mine(poolproof_run):\n    poolproof_run('network/steady', strategy=MyPool).expect_pass()\n"
+        )
+        result = run()
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(["lint *return self.shared: agents share one saver*(I-13, I-14); poolproof lint *"])
+
     @pytest.mark.parametrize(
         ("verdict", "call", "outcome", "text"),
         [

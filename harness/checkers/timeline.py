@@ -91,9 +91,9 @@ def _marks(reading: Reading) -> tuple[Mark, ...]:
         Mark(time_s=op.time_s, kind="hang", text="a call is overdue", index=op.index)
         for op in reading.points("overdue")
     ]
-    pools, orders = _pools(reading), _recreations(reading)
+    pools, orders, processes = _pools(reading), _recreations(reading), _processes(reading)
     kept: list[Mark] = []
-    for marks in (leaked, hangs, orders, pools, others):
+    for marks in (leaked, hangs, processes, orders, pools, others):
         kept += marks[: MARK_LIMIT - len(kept)]
     return tuple(sorted(kept, key=lambda mark: mark.time_s))
 
@@ -110,6 +110,32 @@ def _pools(reading: Reading) -> list[Mark]:
         for op in reading.points("pool")
         if text(op.value, "event") in kinds
     ]
+
+
+#: Of a replica group's process: the event in its life -> (kind of mark, what happened).
+_LIFE = {
+    "started": ("replica_up", "started"),
+    "thawed": ("replica_up", "goes on"),
+    "ready": ("replica_up", "takes calls"),
+    "draining": ("replica_down", "takes no calls any more"),
+    "ended": ("replica_down", "ended"),
+}
+
+
+def _processes(reading: Reading) -> list[Mark]:
+    found = []
+    for op in reading.points("replica"):
+        event, pid = text(op.value, "event"), op.value.get("pid")
+        if event == "signal":
+            kind, words = "replica_down", f"was sent {text(op.value, 'signal')} with {op.value.get('in_flight')} calls"
+        elif event in _LIFE:
+            kind, words = _LIFE[event]
+        else:
+            continue
+        if "status" in op.value:
+            words += f" with status {op.value['status']}"
+        found.append(Mark(time_s=op.time_s, kind=kind, text=f"{op.process} (pid {pid}) {words}", index=op.index))
+    return found
 
 
 def _recreations(reading: Reading) -> list[Mark]:

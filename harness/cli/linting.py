@@ -1,25 +1,16 @@
-"""``poolproof lint``: what is misconfigured, where, what is allowed, and the incident that it causes.
-
-The same stands before a run of strategies that do not ship with Poolproof, as one line for each finding.
-"""
+"""``poolproof lint``: what is misconfigured, where, what is allowed, and the incident that it causes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import textwrap
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import click
 
 from harness.cli.ending import BROKEN, KEPT, Ending
-from harness.core.cell import CellSpec
-from harness.core.errors import UsageError
 from harness.core.verdict import Json
 from harness.lint import Given, LintFinding, LintReport, lint
-from harness.lint.finding import Place
-from harness.registry import default_registry
 
 _WIDTH = 110
 
@@ -31,26 +22,6 @@ def show(reference: str, given: Given, *, as_json: bool) -> Ending:
     n = len(report.findings)
     said = f"{n} finding{'s' if n > 1 else ''} in {report.subject}" if n else f"nothing found in {report.subject}"
     return Ending(BROKEN if n else KEPT, said, line=not as_json)
-
-
-def warnings(cells: Sequence[CellSpec]) -> tuple[str, ...]:
-    """A line for each finding in the strategies that the user brought; what cannot be linted is left to the run."""
-    own = default_registry()
-    names = dict.fromkeys(cell.strategy for cell in cells)
-    return tuple(line for name in names if not _ships(own.strategy(name)) for line in _lines(name))
-
-
-def _ships(strategy: type) -> bool:
-    return strategy.__module__.startswith("harness.")
-
-
-def _lines(name: str) -> Iterator[str]:
-    try:
-        report = lint(name)
-    except UsageError:
-        return
-    for found in report.findings:
-        yield f"lint        {_shown(found.where)} {found.value}: {found.what} ({found.causes}); poolproof lint {name}"
 
 
 def _as_text(report: LintReport) -> str:
@@ -68,7 +39,7 @@ def _finding_text(found: LintFinding) -> str:
         ("fix", found.fix),
         ("causes", found.causes + seen_in),
     )
-    head = _wrapped(f"✗ {found.check}  {_shown(found.where)}: {found.what}", "  ")
+    head = _wrapped(f"✗ {found.check}  {found.where.from_here}: {found.what}", "  ")
     return head + "".join(_wrapped(f"    {key:<8} {value}", " " * 13) for key, value in rows)
 
 
@@ -94,10 +65,3 @@ def _as_json(report: LintReport) -> dict[str, Json]:
         ],
         "not_checked": [dataclasses.asdict(item) for item in report.not_checked],
     }
-
-
-def _shown(place: Place) -> str:
-    """Relative to where the user stands, if it lies below."""
-    path, here = Path(place.file), Path.cwd()
-    shorter = path.relative_to(here) if path.is_absolute() and path.is_relative_to(here) else place.file
-    return str(Place(str(shorter), place.line))

@@ -30,7 +30,7 @@ def run_cells(
 ) -> Ending:
     """Run what ``wish`` stands for. Nothing starts before every name and every plug-in has proved usable."""
     from harness.campaign import Plan, run_campaign
-    from harness.cli.linting import warnings
+    from harness.lint.warning import warnings
 
     selection = select(default_registry(), wish)
     if not selection.cells:

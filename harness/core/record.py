@@ -13,7 +13,7 @@ class Mark:
     """Something to point at on a cell's timeline: a PoolClosed at a caller, a pool closed, a re-creation ..."""
 
     time_s: float
-    kind: str  # leak, error, refused, pool_closed_by, pool_opened, recreate, hang
+    kind: str  # leak, error, refused, pool_closed_by, pool_opened, recreate, hang, replica_down, replica_up
     text: str
     index: int | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,13 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
+
+    @property
+    def from_here(self) -> str:
+        """Relative to where the user stands, if it lies below."""
+        path, here = Path(self.file), Path.cwd()
+        below = path.is_absolute() and path.is_relative_to(here)
+        return str(Place(str(path.relative_to(here)), self.line) if below else self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

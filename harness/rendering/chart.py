@@ -32,9 +32,11 @@ FEWEST_GLYPHS = 40
 EVENTS = {
     "leak": ("diamond", "PoolClosed at a caller"),
     "hang": ("bar", "call overdue"),
+    "replica_down": ("down", "replica process down"),
     "pool_closed_by": ("cross", "pool closed"),
     "recreate": ("ring", "re-creation"),
     "pool_opened": ("up", "pool opened"),
+    "replica_up": ("up", "replica process up"),
     "error": ("cross", "error"),
     "refused": ("square", "refused"),
 }

@@ -9,6 +9,7 @@ import pytest
 from harness.checkers.available import Available
 from harness.checkers.declared_errors import DeclaredErrors
 from harness.checkers.exercised import Exercised
+from harness.checkers.timeline import timeline
 from harness.core.history import ErrorInfo
 from harness.core.verdict import Json, Verdict
 from harness.driving.replica_link import lost
@@ -129,3 +130,18 @@ def test_what_the_callers_client_says_is_declared_for_every_strategy(how: str) -
     error = lost(how, ordered=True).error
     assert isinstance(error, ErrorInfo)
     assert "OSError" in error.classes
+
+
+def test_the_timeline_shows_what_happened_to_the_processes() -> None:
+    cell = window("strands", KILLED, lose={})
+    cell.point("replica", "g0", {"event": "signal", "pid": 7, "signal": "SIGKILL", "in_flight": 2})
+    cell.point("replica", "g0", {"event": "ended", "pid": 7, "status": -9})
+    cell.point("replica", "g0", {"event": "started", "pid": 8})
+    cell.point("replica", "g0", {"event": "late_answer", "of": 1, "kind": "ok"})
+    cell.end()
+    shown = [(mark.kind, mark.text) for mark in timeline(cell.history).marks if mark.kind.startswith("replica")]
+    assert shown == [
+        ("replica_down", "g0 (pid 7) was sent SIGKILL with 2 calls"),
+        ("replica_down", "g0 (pid 7) ended with status -9"),
+        ("replica_up", "g0 (pid 8) started"),
+    ]

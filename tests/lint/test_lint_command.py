@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.cli.linting import warnings
 from harness.core.cell import CellSpec
+from harness.lint.warning import warnings
 
 HERE = Path(__file__).resolve().parent
 MINE = """
