@@ -286,11 +286,18 @@ def _unmet(cells: Sequence[CellResult]) -> list[tuple[int, str]]:
 
 
 def _missed(cells: Sequence[CellResult]) -> list[str]:
-    """What had to be caught and was not, one text a cell."""
+    """What had to be caught and was not, one text a cell.
+
+    A scenario that a missing component leaves without any judged candidate claims nothing, so nothing need be caught
+    there, as long as something was caught elsewhere.
+    """
+    claimed = {cell.scenario for cell in cells if cell.role != "control" and cell.verdict is not Verdict.SKIP}
+    tested_elsewhere = any(cell.expected and cell.as_it_should_be for cell in cells)
     return [
         f"{cell.strategy} in {cell.scenario}: {', '.join(sorted(set(cell.expected) - set(cell.caught)))}"
         for cell in cells
         if set(cell.expected) - set(cell.caught)
+        and not (cell.verdict is Verdict.SKIP and tested_elsewhere and cell.scenario not in claimed)
     ]
 
 
@@ -405,11 +412,14 @@ def _undecided(cells: Sequence[CellResult]) -> list[str]:
 
 
 def _controls(cells: Sequence[CellResult]) -> list[str]:
-    due = sum(bool(cell.expected) and not cell.planted for cell in cells)
+    controls = [cell for cell in cells if cell.expected and not cell.planted]
+    skipped = sum(cell.verdict is Verdict.SKIP for cell in controls)
     judge = [f"The judge was tested: {tested(cells)}"] if tested(cells) else []
     judge = [*_incidents(cells), *judge]
-    if due:
-        return [f"The controls were caught wherever they had to be ({_count(due, 'cell')})", *judge]
+    if len(controls) > skipped:
+        but = f"; {skipped} skipped with their scenarios" if skipped else ""
+        caught = f"({_count(len(controls) - skipped, 'cell')}{but})"
+        return [f"The controls were caught wherever they had to be {caught}", *judge]
     return judge or ["No control had to be caught in this selection, so nothing shows that it could have found a fault"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from harness.core.fault import Window
 from harness.core.scenario import Bounds, Scenario
 from harness.core.verdict import Guarantee
+from harness.faults.at_moment import AtMoment
 from harness.faults.proxy_down import ProxyDown
 from harness.faults.recreate import Recreate
 from harness.workloads.closed_loop import ClosedLoop
@@ -89,6 +90,21 @@ TWO_WRITERS = Scenario(
     must_catch=(("two_writers", Guarantee.NO_LOST_TURN),),
     strategies=("two_writers",),
     baseline=True,
+    gate_s=0.5,
+    tail_s=0.5,
+    quick=True,
+)
+
+COMMIT = Scenario(
+    name="trust/commit",
+    title="The judge's test: the answer to a commit is lost, again and again",
+    why="The save is stored and its caller cannot know: who sends the turn again as it was does it twice.",
+    question=4,
+    load=BUSY,
+    plan=(Window(AtMoment(moment="commit", nth=5, times=1000), 0.0, 1.5),),
+    bounds=Bounds(recover_s=2.0, recover_why=_SHORT),
+    must_catch=(("blind_retry", Guarantee.NO_DUPLICATE_TURN),),
+    strategies=("blind_retry",),
     gate_s=0.5,
     tail_s=0.5,
     quick=True,

@@ -150,6 +150,18 @@ def test_a_due_control_is_caught_only_by_a_fail_of_just_that_guarantee(verdict: 
     assert run([cell("a"), elsewhere]).exit == 3
 
 
+def test_where_a_missing_component_skips_a_whole_scenario_nothing_need_be_caught_there() -> None:
+    lost = control(Verdict.SKIP, seed=1)
+    caught = cell("naive_recreate", Verdict.FAIL, scenario="network/timeout", role="control", guarantee=LEAK)
+    caught = dataclasses.replace(caught, expected=(LEAK.value,), caught=(LEAK.value,))
+    without = run([cell("a"), caught, lost, cell("a", Verdict.SKIP, scenario="network/post_incident")])
+    assert without.exit == 0
+    assert "wherever they had to be (1 cell; 1 skipped with their scenarios)" in without.decision
+    assert run([cell("a"), caught, lost], require_all=True).exit == 4
+    assert run([cell("a"), lost]).exit == 3  # nothing was caught at all
+    assert run([cell("a"), caught, lost, cell("a", scenario="network/post_incident")]).exit == 3
+
+
 def test_dues_of_controls_that_were_not_selected_do_not_count() -> None:
     summary = run([cell("a")])
     assert summary.exit == 0

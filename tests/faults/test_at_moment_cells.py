@@ -14,7 +14,6 @@ from harness.slot import Slot
 from tests.cells import run_cell
 
 SCENARIO = "protocol/answer_to_commit_lost"
-BLIND = f"{Path(__file__).parents[1] / 'plugins' / 'blind.py'}:BlindRetry"
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +32,7 @@ def verdict_of(result: CellResult, guarantee: Guarantee) -> Verdict:
 
 
 def test_who_sends_again_blindly_is_caught_and_who_finishes_the_turn_is_not(slot: Slot, tmp_path: Path) -> None:
-    blind = run(slot, tmp_path / "blind", BLIND)
+    blind = run(slot, tmp_path / "blind", "blind_retry")
     assert verdict_of(blind, Guarantee.EXERCISED) is Verdict.PASS
     assert verdict_of(blind, Guarantee.NO_DUPLICATE_TURN) is Verdict.FAIL, (
         f"hit {number_of(blind, 'messages_struck')} times"

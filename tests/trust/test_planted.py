@@ -32,6 +32,7 @@ REASONS: dict[str, tuple[str, set[str]]] = {
     "kept_connection": (r"1 backends of group g[01] were left after tear down", set()),
     "pool_per_request": (r"group g[01] held \d+ backends .* its budget is 8", set()),
     "recreate_storm": (r"group g[01] held \d+ backends .* its budget is 8", set()),
+    "blind_retry": (r"(stands|was answered) more than once", {"D1", "D2"}),
     "unreleased_lock": (r"hung: .* had to be ended by the harness", set()),
 }
 
