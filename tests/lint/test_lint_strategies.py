@@ -36,6 +36,7 @@ DESERVED: dict[str, set[str]] = {
 #: Controls whose mistake is in what they do at run time, and no setting: running them shows it.
 NOT_A_SETTING = {
     "best_effort_saver": "it drops a save that failed",
+    "blind_retry": "it sends a turn again without asking what is stored",
     "kept_connection": "it does not give a connection back",
     "memory_fallback": "it acknowledges what only memory holds",
     "skewed_clock": "a clock is wrong",
