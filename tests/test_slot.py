@@ -48,7 +48,7 @@ def test_a_sound_cell_passes_and_can_be_judged_again_from_its_folder(slot: Slot,
     [
         ("RaisesInOpen", Guarantee.AVAILABLE, "there is no such host"),
         ("GivesNoSaver", Guarantee.AVAILABLE, "None"),
-        ("HangsInServe", Guarantee.NO_HANG, ""),
+        pytest.param("HangsInServe", Guarantee.NO_HANG, "", marks=pytest.mark.proof),
         ("kept_connection", Guarantee.CONNECTION_BUDGET, "1 backends of group"),
         ("BlocksTheLoop", Guarantee.CLEAN_BACKGROUND, ""),
     ],

@@ -15,7 +15,7 @@ from tests.cells import run_cell
 
 SCENARIO = "protocol/answer_to_commit_lost"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 
 def run(slot: Slot, folder: Path, strategy: str) -> CellResult:

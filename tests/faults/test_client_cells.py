@@ -28,7 +28,7 @@ STATE = (
 
 LOCK_KEPT = f"{Path(__file__).parents[1] / 'plugins' / 'lock_kept.py'}:LockKept"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 
 def run(slot: Slot, folder: Path, strategy: str) -> CellResult:

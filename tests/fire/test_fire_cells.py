@@ -17,7 +17,7 @@ from harness.slot import Slot
 from harness.store import CellFolder, open_cell
 from tests.fire.ground import SHORT, descendants
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 AGENTS = SHORT.parent / "fire_agents.py"
 
 

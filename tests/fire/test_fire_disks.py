@@ -16,7 +16,7 @@ from harness.core.verdict import Verdict
 from harness.store import read_history
 from tests.fire.ground import PLUGINS, Fire, assert_nothing_left, fire
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 ONE_CELL = ("--strategy", f"{PLUGINS}:PlainPool", "--jobs", "1")
 #: Of a run of controls alone, none of which has to be caught.
@@ -147,7 +147,6 @@ def test_row_16_a_history_that_may_not_grow_keeps_its_whole_rows(tmp_path: Path)
 
 
 @needs_mount
-@pytest.mark.proof
 def test_row_17_a_full_disk_under_postgres_is_the_machines_fault(disk: Path, tmp_path: Path) -> None:
     wrapper = on_a_disk(disk, "160m", tmp_path / "kept")
     with fire(tmp_path, f"{PLUGINS}:STEADY", *ONE_CELL, wrapper=wrapper, environment={"TMPDIR": str(disk)}) as run:

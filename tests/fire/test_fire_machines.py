@@ -19,7 +19,7 @@ from harness.environments.components import find_pgbouncer, find_postgres, find_
 from harness.store import load_cells
 from tests.fire.ground import PLUGINS, ROOT, SHORT, Fire, assert_nothing_left, fire
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 NOBODY = 65534
 ECHO = ("--agent", f"{SHORT.parent / 'fire_agents.py'}:Echo")

@@ -62,6 +62,7 @@ def test_row_18_a_history_cut_at_any_byte_of_its_end_is_judged_and_says_so(leaky
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 def test_row_18_a_real_history_cut_anywhere_never_passes(sound_cell: Path, tmp_path: Path) -> None:
     cell = CellFolder(tmp_path / "cell")
     shutil.copytree(sound_cell, cell.path)
@@ -106,6 +107,7 @@ def test_row_18_garbage_in_the_middle_gives_no_verdict_and_is_told(
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 def test_row_19_a_verdict_half_written_is_not_counted_and_the_cell_is_judged_again(tmp_path: Path) -> None:
     """The slot is killed when the verdict is on the disk and has not got its name yet."""
     with fire(tmp_path, f"{TORN}:STILL", "--strategy", f"{TORN}:PlainPool", "--jobs", "1") as run:

@@ -15,7 +15,7 @@ from harness.store import open_cell
 from tests.fire.cells import assert_component_failed, begin, result_of, run_cell, wait_for_row
 from tests.fire.ground import PLUGINS, assert_nothing_left, cell_of, fire, server_of, trace_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 #: A strategy whose calls end by their deadline when the database is gone: one that hangs then is to blame for that.
 SOUND = "self_healing"
@@ -68,7 +68,6 @@ def test_row_07_toxiproxy_dies_and_the_next_cell_has_a_new_stack(slot: Slot, tmp
     assert run_cell(slot, tmp_path / "next", "STILL").verdict is Verdict.PASS
 
 
-@pytest.mark.proof
 def test_row_08_a_frozen_toxiproxy_costs_bounded_calls_and_its_stack(slot: Slot, tmp_path: Path) -> None:
     begin(slot, tmp_path / "hit", "SLOW_LINK", SOUND)
     wait_for_row(slot, tmp_path / "hit", "fault", "ok")

@@ -12,7 +12,7 @@ import pytest
 from harness.environments.leases import clear_up
 from tests.fire.ground import PLUGINS, Fire, arguments, assert_nothing_left, fire
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 ONE_CELL = ("--strategy", f"{PLUGINS}:PlainPool", "--jobs", "1")
 TWO_CELLS = ("--strategy", "self_healing", "--strategy", "naive_recreate", "--jobs", "2")
@@ -52,9 +52,7 @@ def test_row_01_sigint_while_the_first_stack_takes_its_time(tmp_path: Path) -> N
         assert_partial_report(run, "SIGINT")
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.proof)]
-)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_row_02_a_second_signal_waits_for_nothing_and_still_ends_everything(
     number: signal.Signals, status: int, tmp_path: Path
 ) -> None:

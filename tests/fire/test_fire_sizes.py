@@ -30,7 +30,7 @@ from harness.verdicts import judge_apart
 from tests.checkers.made_histories import MadeCell
 from tests.fire.ground import POOLPROOF, ROOT, SHORT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 ROWS_N = 2_000_000
 

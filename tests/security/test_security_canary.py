@@ -25,7 +25,7 @@ import harness.campaign
 from harness.cli import main
 from tests.security.user_server import UserServer, make_role
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PLUGIN = ROOT / "tests" / "plugins" / "secretive.py"
@@ -143,9 +143,7 @@ def assert_clean(watched: Watched, *folders: Path) -> None:
         assert places_in(folder) == []
 
 
-@pytest.mark.parametrize(
-    "kill", ["", *(pytest.param(server, marks=pytest.mark.proof) for server in ("toxiproxy", "postgres"))]
-)
+@pytest.mark.parametrize("kill", ["", "toxiproxy", "postgres"])
 def test_the_passwords_of_our_own_servers(kill: str, own_passwords: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = watched_run([*_RUN, *_TELLTALES, "--out", str(out)], tmp_path, env=own_passwords, kill=kill)

@@ -101,6 +101,7 @@ async def test_a_stack_with_a_cell_and_a_pooler(stack: Stack) -> None:
         assert len(found) >= 4 - (pooler is None), "API, proxy, Postgres, PgBouncer"
 
 
+@pytest.mark.proof
 def test_a_slot_while_a_cell_runs(tmp_path: Path) -> None:
     """The harness's own processes too: they listen on nothing at all."""
     slot = Slot.start("local")

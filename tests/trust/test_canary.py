@@ -12,7 +12,7 @@ from pathlib import Path
 import junitparser
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 ROOT = Path(__file__).resolve().parents[2]
 CELL = "canary.impossible-per_agent_pool-async-0"
 LIMIT_S = 300

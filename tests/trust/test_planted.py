@@ -61,6 +61,7 @@ def test_each_file_makes_one_mistake_and_says_which() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("scenario", "control", "guarantee"),
     [(s.name, control, guarantee) for s in scenarios() for control, guarantee in s.must_catch],
@@ -79,6 +80,7 @@ def test_a_planted_mistake_is_caught_for_the_right_reason(
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.name)
 def test_without_the_mistake_the_same_strategy_is_not_caught(scenario: Scenario, slot: Slot, tmp_path: Path) -> None:
     result = run(slot, tmp_path / "cell", scenario.name, HONEST)

@@ -18,7 +18,7 @@ from tests.cells import run_cell
 from tests.plugins.vacuous import STOOD_STILL_S
 from tests.vacuity.sound_cell import run_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins" / "vacuous.py"
 
 
