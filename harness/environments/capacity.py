@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import psycopg
-
 from harness.core.environment import Endpoint
 from harness.core.errors import ComponentError
-from harness.environments.postgres import admin_conninfo
+from harness.environments.databases import admin_query
 
 #: What the harness itself opens at most: the sampler, an order of a fault, the two final readers, a spare one.
 OWN_CONNECTIONS = 5
-_LIMIT_S = 10.0
 _QUERY = """
 SELECT current_setting('max_connections')::int, current_setting('superuser_reserved_connections')::int
 """
@@ -20,15 +15,7 @@ SELECT current_setting('max_connections')::int, current_setting('superuser_reser
 
 async def check_room(admin: Endpoint, groups: int, budget: int) -> None:
     """Raise ComponentError, with the sum, if ``groups`` of ``budget`` backends each do not fit beside our own."""
-    try:
-        async with asyncio.timeout(_LIMIT_S):
-            connection = await psycopg.AsyncConnection.connect(admin_conninfo(admin), autocommit=True)
-            async with connection:
-                row = await (await connection.execute(_QUERY)).fetchone()
-    except (psycopg.Error, OSError, TimeoutError) as error:
-        raise ComponentError(f"Postgres does not tell its max_connections: {error}") from error
-    assert row is not None
-    have, reserved = int(row[0]), int(row[1])
+    ((have, reserved),) = await admin_query(admin, _QUERY)
     need = groups * budget + OWN_CONNECTIONS + reserved
     if have < need:
         raise ComponentError(

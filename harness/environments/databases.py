@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +20,7 @@ from harness.environments.processes import start_ticks
 from harness.environments.toxiproxy import ToxiproxyClient
 
 _ADMIN_LIMIT_S = 15.0
+_OF_CELLS = "SELECT datname FROM pg_database WHERE datname LIKE 'cell\\_%'"
 #: Databases and proxies carry the pid of the process that runs their cell.
 _OWNER = re.compile(r"^(?:cell_|pp-)(\d+)[_-]")
 
@@ -59,17 +62,16 @@ class OwnDatabases:
 
     async def create(self, name: str) -> None:
         """A copy of the template; databases and proxies of cells whose process died are removed on the way."""
-        rows = await admin_query(self.admin, "SELECT datname FROM pg_database WHERE datname LIKE 'cell\\_%'")
-        for abandoned in (str(row[0]) for row in rows):
-            if owner_is_dead(abandoned):
-                await self.drop(abandoned)
-                await asyncio.to_thread(drop_proxies_of_the_dead, self.api)
-        await admin_query(
-            self.admin,
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
-                sql.Identifier(name), sql.Identifier(TEMPLATE_DATABASE), sql.Identifier(AGENT_ROLE)
-            ),
+        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+            sql.Identifier(name), sql.Identifier(TEMPLATE_DATABASE), sql.Identifier(AGENT_ROLE)
         )
+        async with admin_session(self.admin) as connection:
+            rows = await (await connection.execute(_OF_CELLS)).fetchall()
+            for abandoned in (str(row[0]) for row in rows):
+                if owner_is_dead(abandoned):
+                    await self.drop(abandoned)
+                    await asyncio.to_thread(drop_proxies_of_the_dead, self.api)
+            await connection.execute(copy)
 
     async def drop(self, name: str) -> None:
         query = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
@@ -93,14 +95,20 @@ def owner_is_dead(name: str) -> bool:
     return found is not None and start_ticks(int(found.group(1))) is None
 
 
-async def admin_query(admin: Endpoint, query: str | sql.Composed) -> list[tuple[Any, ...]]:
-    """One statement on a fresh connection, with a bound. Raises ComponentError."""
+@asynccontextmanager
+async def admin_session(admin: Endpoint) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
+    """A fresh connection for the block, which has a bound. Raises ComponentError."""
     try:
         async with asyncio.timeout(_ADMIN_LIMIT_S):
-            connection = await psycopg.AsyncConnection.connect(admin_conninfo(admin), autocommit=True)
-            async with connection:
-                cursor = await connection.execute(query)
-                return await cursor.fetchall() if cursor.description else []
+            async with await psycopg.AsyncConnection.connect(admin_conninfo(admin), autocommit=True) as connection:
+                yield connection
     except (psycopg.Error, OSError, TimeoutError) as error:
         reason = str(error).strip() or type(error).__name__
         raise ComponentError(f"Postgres at {admin.host}:{admin.port} does not obey: {reason}") from error
+
+
+async def admin_query(admin: Endpoint, query: str | sql.Composed) -> list[tuple[Any, ...]]:
+    """One statement on a fresh connection, with a bound. Raises ComponentError."""
+    async with admin_session(admin) as connection:
+        cursor = await connection.execute(query)
+        return await cursor.fetchall() if cursor.description else []
