@@ -35,9 +35,10 @@ from harness.slot import Slot
 from harness.store import CellFolder, Run, RunRecord, load_cells, write_reports
 from harness.summary import summarize_record
 
-#: With n slots the p95 of calls without faults may be this many times what it is alone. On two cores three slots give
-#: 1.6 to 2.0: some 400 ms, a fifth of the shortest deadline, so that no bound of time is missed for want of a core.
-P95_RATIO = 2.0
+#: With n slots the p95 of calls without faults may be this share of the shortest deadline of the run: what a machine
+#: does to calls must stay far from what a fault does to them. Three slots on two cores give 500 to 700 ms, and the
+#: shortest deadline is 2 s.
+DEADLINE_SHARE = 0.4
 #: Slots tried at the start: one more than there are cores, since a cell waits more than it computes.
 SLOTS_OVER_CORES = 1
 SLOTS_MAX = 8
@@ -142,21 +143,19 @@ def run_campaign(plan: Plan, *, note: Callable[[str], None] = lambda _: None, li
     return summary
 
 
-def slots_to_keep(wanted: int, p95_ms: Callable[[int], float], note: Callable[[str], None]) -> int:
-    """The most slots, ``wanted`` at most, that leave the gate's p95 within ``P95_RATIO`` of what it is alone.
+def slots_to_keep(wanted: int, limit_ms: float, p95_ms: Callable[[int], float], note: Callable[[str], None]) -> int:
+    """The most slots, ``wanted`` at most, with which the gate's p95 stays within ``limit_ms``; at least one.
 
     ``p95_ms`` measures it with so many abreast; 0 means that it could not. Too many are measured twice: who takes a
     core for these few seconds must not make the whole run slow.
     """
-    alone = p95_ms(1)
     for n in range(wanted, 1, -1):
         for again in ("", ", again"):
-            abreast = p95_ms(n) if alone else 0.0
-            if not abreast:
+            p95 = p95_ms(n)
+            if not p95:
                 return wanted
-            ratio = abreast / alone
-            note(f"jobs        {n} abreast{again}: gate p95 {abreast:.0f} ms, alone {alone:.0f} ms, ratio {ratio:.2f}")
-            if ratio <= P95_RATIO:
+            note(f"jobs        {n} abreast{again}: p95 {p95:.0f} ms without faults, allowed {limit_ms:.0f} ms")
+            if p95 <= limit_ms:
                 return n
     return 1
 
@@ -245,7 +244,7 @@ class _Campaign:
         return slot
 
     def _calibrate(self) -> None:
-        """Keep as many slots as leave each other's latencies alone."""
+        """Keep as many slots as leave each other's calls far from their deadlines."""
         spec = _calibration_cell(self.plan)
         if spec is None:
             return
@@ -255,7 +254,9 @@ class _Campaign:
             def p95_ms(n: int) -> float:
                 return self._gate_p95_ms(self.slots[:n], spec, Path(scratch) / str(next(tries)))
 
-            keep = slots_to_keep(len(self.slots), p95_ms, self._note)
+            registry = default_registry()
+            deadline_s = min(registry.scenario(cell.scenario).bounds.deadline_s for cell in self.plan.cells)
+            keep = slots_to_keep(len(self.slots), DEADLINE_SHARE * deadline_s * 1000, p95_ms, self._note)
         while len(self.slots) > keep:
             self.slots.pop().close()
 
