@@ -1,4 +1,4 @@
-"""Runs many cells on one machine, side by side: as many slots as leave each other's latencies alone.
+"""Runs many cells on one machine, side by side: as many slots as leave each other's calls far from their deadlines.
 
 How many that is, is measured at the start and printed. Ctrl-C ends what runs, reports what is judged, and leaves
 nothing running.

@@ -5,7 +5,6 @@ after it and after a cancellation in it, and certain in what it leaves behind.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -21,11 +20,10 @@ from psycopg.rows import DictRow, dict_row
 
 from harness.core.environment import Capability
 from harness.core.errors import ComponentError, HealError, MissingComponent, UsageError
-from harness.core.fault import Fault, Window, check_plan, fault_from_json, fault_to_json
+from harness.core.fault import Fault, Window, check_plan
 from harness.environments.cell import CellEnvironment
 from harness.environments.stack import Stack
 from harness.faults.at_moment import AtMoment
-from harness.registry import default_registry
 from tests.faults.cancelling import cancelled_while_installed
 
 Connection = psycopg.AsyncConnection[DictRow]
@@ -280,16 +278,6 @@ async def test_a_cell_that_did_not_ask_has_no_middle_and_no_hop_more(stack: Stac
         assert Capability.PROTOCOL not in plain.capabilities
         assert "middle" not in plain.logs
     assert env.logs["middle"].read_text() == "", "it had nothing to complain of"
-
-
-async def test_it_is_its_json_and_refuses_impossible_fields() -> None:
-    kinds = default_registry().faults
-    for fault in (AtMoment(), AtMoment(moment="parse", table="any", nth=4, times=2, action="stall", stall_ms=5)):
-        assert fault_from_json(fault_to_json(fault), kinds) == fault
-    for field in dataclasses.fields(AtMoment):
-        wrong: Any = "sideways" if isinstance(getattr(AtMoment(), field.name), str) else 0
-        with pytest.raises(UsageError, match=rf"at_moment: {field.name} is .*allowed"):
-            dataclasses.replace(AtMoment(), **{field.name: wrong})
 
 
 async def test_two_that_would_be_one_are_refused_when_they_overlap() -> None:

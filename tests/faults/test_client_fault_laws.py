@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from harness.core.errors import UsageError
-from harness.core.fault import Fault, Window, check_plan, fault_from_json, fault_to_json
+from harness.core.fault import Fault, Window, check_plan
 from harness.core.history import OpType
 from harness.core.scenario import Bounds
 from harness.driving.caller import Caller
@@ -31,7 +31,6 @@ from harness.faults.loop_stall import LoopStall
 from harness.faults.service_timeout import ServiceTimeout
 from harness.faults.setup_herd import TABLES, SetupHerd
 from harness.pools.self_healing import SelfHealing
-from harness.registry import default_registry
 from tests.driving.rows import Rows, recorder
 from tests.driving.small_agent import SmallAgent, action
 from tests.faults.cancelling import cancelled_inside
@@ -199,11 +198,6 @@ async def test_the_herd_puts_the_schema_back_first_and_counts_who_failed(cell_en
 def test_values_that_make_no_sense_are_refused(make: Callable[[], Fault]) -> None:
     with pytest.raises(UsageError, match="allowed"):
         make()
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.kind)
-def test_it_goes_to_json_and_back(fault: Fault) -> None:
-    assert fault_from_json(fault_to_json(fault), default_registry().faults) == fault
 
 
 def test_two_orders_at_a_time_are_refused() -> None:

@@ -223,11 +223,6 @@ async def test_there_are_none_where_they_were_not_asked_for(stack: Stack) -> Non
         assert "REPLICA_PROCESS" in raised.value.fix
 
 
-@pytest.mark.parametrize("fault", ALL, ids=name_of)
-def test_it_goes_to_json_and_back(fault: Fault) -> None:
-    assert fault_from_json(fault_to_json(fault), default_registry().faults) == fault
-
-
 @pytest.mark.parametrize(
     ("kind", "field", "value", "allowed"),
     [
