@@ -9,12 +9,17 @@ for clients to leave: neither is felt by a pool that keeps its connections.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from harness.core.environment import Capability
 from harness.pools.self_healing import SelfHealing
+from harness.pools.uncancelled import UncancelledConnection
 
 
 class PgBouncerSession(SelfHealing):
-    """Nothing but the place it connects to."""
+    """Another place to connect to, and no cancel requests there."""
 
     name = "pgbouncer_session"
     needs = frozenset({Capability.PGBOUNCER_SESSION})
+    settings: ClassVar[Mapping[str, Any]] = {**SelfHealing.settings, "connection_class": UncancelledConnection}

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from harness.core.environment import Capability
 from harness.pools.self_healing import SelfHealing
+from harness.pools.uncancelled import UncancelledConnection
 
 
 class PgBouncerTransaction(SelfHealing):
@@ -20,4 +21,8 @@ class PgBouncerTransaction(SelfHealing):
 
     name = "pgbouncer_transaction"
     needs = frozenset({Capability.PGBOUNCER_TRANSACTION})
-    settings: ClassVar[Mapping[str, Any]] = {**SelfHealing.settings, "kwargs": {"prepare_threshold": None}}
+    settings: ClassVar[Mapping[str, Any]] = {
+        **SelfHealing.settings,
+        "connection_class": UncancelledConnection,
+        "kwargs": {"prepare_threshold": None},
+    }
