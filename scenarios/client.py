@@ -13,6 +13,7 @@ from harness.core.scenario import Bounds, Scenario
 from harness.core.verdict import Guarantee
 from harness.faults.client_gone import ClientGone
 from harness.faults.client_gone_twice import ClientGoneTwice
+from harness.faults.latency import Latency
 from harness.faults.loop_stall import LoopStall
 from harness.faults.service_timeout import ServiceTimeout
 from harness.faults.setup_herd import SetupHerd
@@ -57,11 +58,14 @@ LOOP_STALLED = Scenario(
     title="The event loop stands still for 2.4 s while the health check waits for its answer",
     why=(
         "Somebody called something that blocks. Every timer fires at once afterwards, so a health check of 2 s finds "
-        "a timeout on a database that is well."
+        "a timeout on a database that is well. Its answers take 100 ms, so that the check has not got its own yet."
     ),
     question=2,
     load=LOAD,
-    plan=(Window(LoopStall(stall_ms=2400, times=1), 0.0, 3.0),),
+    plan=(
+        Window(Latency(latency_ms=100), 0.0, 4.0),
+        Window(LoopStall(stall_ms=2400, times=1), 0.5, 3.5),
+    ),
     bounds=Bounds(deadline_s=20.0),
     must_catch=(("naive_recreate", Guarantee.NO_POOL_CLOSED),),
 )

@@ -299,7 +299,7 @@ SHARED_SAVER = Scenario(
     why="A saver's lock lets one call through at a time: while the database is away its users wait behind each other.",
     question=1,
     load=ClosedLoop(think_min_ms=20.0, think_max_ms=60.0),
-    plan=(Window(ProxyDown(), 0.0, 12.0),),
+    plan=(Window(ProxyDown(), 0.0, 14.0),),
     bounds=Bounds(deadline_s=3.0, recover_s=6.0),
     must_catch=(("shared_saver", Guarantee.NO_HANG),),
 )
