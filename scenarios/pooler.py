@@ -84,7 +84,10 @@ KILL = Scenario(
 RECONNECT = Scenario(
     name="pooler/reconnect",
     title="RECONNECT every half second",
-    why="Server connections are replaced under living clients, as after a failover: nobody may notice.",
+    why=(
+        "Server connections are replaced under living clients, as after a failover. Whoever meets an order that falls "
+        "into a login is refused, and must be answered soon afterwards."
+    ),
     question=2,
     load=LOAD,
     plan=(Window(PoolerReconnect(period_ms=500), 0.0, 3.0),),

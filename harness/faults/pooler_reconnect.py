@@ -1,7 +1,9 @@
 """The pooler is told to RECONNECT, again and again: it leaves each server connection as soon as nobody uses it.
 
-Nothing is cut, so no client notices more than the time of a new login. In session mode a server connection is in use
-for as long as its client stays, and nothing happens at all.
+Nothing that is in use is cut, so hardly a client notices more than the time of a new login. But an order that falls
+into a login ends that login, and PgBouncer 1.18 then takes it for a server that lets nobody in: whoever waits reads
+"server login has been failing, try again later" (in about one cell of six, orders half a second apart). In session
+mode a server connection is in use for as long as its client stays, and nothing happens at all.
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ _LOOKS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolerReconnect:
-    """RECONNECT when the window begins and every ``period_ms`` until it ends. Every turn must still be answered."""
+    """RECONNECT when the window begins and every ``period_ms`` until it ends."""
 
     period_ms: int = 500
 
     kind: ClassVar[str] = "pooler_reconnect"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLER_PROCESS})
-    usable: ClassVar[bool] = True
+    usable: ClassVar[bool] = False  # an order may fall into a login
     effect: ClassVar[Effect] = Effect.RENEWS
     in_flight: ClassVar[int] = 3
     holds_connections: ClassVar[bool] = False
