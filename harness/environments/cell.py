@@ -258,16 +258,26 @@ class CellEnvironment:
         return (*left, *(str(row[0]) for row in activity))
 
     async def leftover_backends(self, groups: Sequence[str]) -> dict[str, int]:
-        """Connections that each group still holds: clients of the pooler where there is one, else backends."""
+        """Connections that each group still holds: clients of the pooler where there is one, else backends.
+
+        PgBouncer may keep clients in its list that gave up while it was halted. Where the kernel tells that no process
+        of the cell has a connection left, nobody holds them.
+        """
         if self.pooler is not None:
             with self._at_the_console():
                 counts = await asyncio.to_thread(self.pooler.clients)
+            if counts and self.tells_routes and not await asyncio.to_thread(self._connections):
+                counts = Counter()
         else:
             counts = Counter[str]()
             for admin in self._admins():
                 rows = await admin_query(replace(admin, dbname=self._dbname), _COUNT_QUERY)
                 counts.update({str(name): int(count) for name, count in rows})
         return {group: counts.get(self._names[group], 0) for group in groups}
+
+    def _connections(self) -> int:
+        """How many this process and the groups' own have, to the proxy."""
+        return straight_to(self.endpoint.port, self._pids())
 
     def stop_sampling(self) -> None:
         """Close the sampler's connections; ``backends`` would open others."""

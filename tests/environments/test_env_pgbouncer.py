@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -47,6 +48,27 @@ async def test_agents_reach_postgres_under_their_own_name(pooled: CellEnvironmen
             break
         await asyncio.sleep(0.02)
     assert left == {"g0": 0, "g1": 0}
+
+
+async def test_a_client_that_no_process_of_the_cell_holds_is_not_left_over(pooled: CellEnvironment) -> None:
+    """As one that gave up while PgBouncer was halted, and stays in its list."""
+    words = "import psycopg, sys; c = psycopg.connect(input()); print('in', flush=True); sys.stdin.read()"
+    pipe = asyncio.subprocess.PIPE
+    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", words, stdin=pipe, stdout=pipe)
+    try:
+        assert stranger.stdin is not None
+        assert stranger.stdout is not None
+        stranger.stdin.write(f"{pooled.conninfo('g0')}\n".encode())
+        assert await asyncio.wait_for(stranger.stdout.readline(), 20) == b"in\n"
+        assert pooled.pooler is not None
+        assert pooled.pooler.clients()[pooled.application_name("g0")] == 1
+        assert await pooled.leftover_backends(("g0", "g1")) == {"g0": 0, "g1": 0}
+        async with await connect(pooled, "g1") as connection:  # now somebody holds something: PgBouncer's list counts
+            await connection.execute("SELECT 1")
+            assert await pooled.leftover_backends(("g0", "g1")) == {"g0": 1, "g1": 1}
+    finally:
+        stranger.kill()
+        await stranger.wait()
 
 
 async def test_the_mode_is_what_was_asked_for(pooled: CellEnvironment) -> None:
