@@ -31,12 +31,13 @@ def tree(checkpoints: Sequence[Checkpoint], turn: str) -> dict[str, Json]:
     short = _shortened([checkpoint.id for checkpoint in checkpoints])
     kept = _kept(checkpoints, children, turn)
     nodes: list[Json] = []
-    above: dict[str, tuple[str | None, int]] = {}  # nearest shown ancestor of a node that is not shown, and how far
+    hidden = {node.id: node.parent for place, node in enumerate(checkpoints) if place not in kept}
     for place, node in enumerate(checkpoints):
-        parent, skipped = above.get(node.parent or "", (node.parent, 0))
         if place not in kept:
-            above[node.id] = (parent, skipped + 1)
             continue
+        parent, skipped = node.parent, 0
+        while parent in hidden and skipped < len(hidden):  # up to the nearest that is shown; in a circle there is none
+            parent, skipped = hidden[parent], skipped + 1
         nodes.append(
             {
                 "id": short[node.id],
@@ -79,7 +80,9 @@ def _kept(checkpoints: Sequence[Checkpoint], children: Counter[str], turn: str) 
 
 
 def _parting(checkpoints: Sequence[Checkpoint], at: Mapping[str, int], own: int, tip: int) -> tuple[int, ...]:
-    """Where the branch of ``own`` left that of ``tip``: the fork and its two children; empty if it never did."""
+    """Where the branch of ``own`` left that of ``tip``: the fork and its children, of which there is one where the tip
+    is the fork itself, as with a clock that was ahead; empty if it never did.
+    """
 
     def path(place: int) -> list[int]:
         found: dict[int, None] = {}
@@ -92,11 +95,9 @@ def _parting(checkpoints: Sequence[Checkpoint], at: Mapping[str, int], own: int,
     common = set(above_tip).intersection(above_own)
     if own in common or not common:
         return ()
-    return (
-        max(common),
-        next(place for place in reversed(above_own) if place not in common),
-        next(place for place in reversed(above_tip) if place not in common),
-    )
+    aside = [place for place in above_own if place not in common]
+    ahead = [place for place in above_tip if place not in common]
+    return (above_own[len(aside)], *aside[-1:], *ahead[-1:])
 
 
 def _shortened(ids: Sequence[str]) -> dict[str, str]:

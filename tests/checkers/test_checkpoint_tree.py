@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 from hypothesis import given
@@ -114,6 +115,17 @@ def test_checkpoints_that_descend_from_one_another_in_a_circle_are_survived() ->
     assert len(_nodes(shown)) == SHOWN
 
 
+def test_a_tip_that_is_an_ancestor_of_the_turn_s_own_is_where_its_branch_began() -> None:
+    """With a replica's clock an hour ahead the newest id is older than what was stored on top of it."""
+    ahead = _chain([None, *range(29)], {25: "t/t1"})
+    checkpoints = [*ahead[20:], *ahead[:20]]  # 20 to 29 descend from 19, whose id says that it is the newest
+    shown: Any = tree(checkpoints, "t/t1")
+    steps = {node["step"]: node for node in _nodes(shown)}
+    assert {0, 19, 20, 25} <= set(steps)
+    assert steps[19]["tip"]
+    assert (steps[20]["parent"], steps[20]["skipped"]) == (steps[19]["id"], 0)
+
+
 def test_the_oldest_that_was_kept_of_a_very_long_thread_is_not_called_an_orphan() -> None:
     checkpoints = _chain([-1, *range(TREE_LIMIT - 1)])
     shown: Any = tree(checkpoints, "")
@@ -128,14 +140,20 @@ def test_ids_that_differ_late_are_shown_long_enough() -> None:
     assert len({node["id"] for node in _nodes(shown)}) == 2
 
 
-@given(st.lists(st.integers(-1, 60), min_size=1, max_size=60), st.integers(0, 60))
-def test_every_node_hangs_below_the_nearest_one_that_is_shown(choices: list[int], own: int) -> None:
+@given(st.lists(st.integers(-1, 60), min_size=1, max_size=60), st.integers(0, 60), st.none() | st.randoms())
+def test_every_node_hangs_below_the_nearest_one_that_is_shown(
+    choices: list[int], own: int, clocks: Random | None
+) -> None:
+    """Also where clocks disagree, so that the ids say nothing of who came first."""
     parents: list[int | None] = [None] + [up if up < n else n - 1 for n, up in enumerate(choices, start=1)]
     checkpoints = _chain(parents, {own: "t/t1"})
+    if clocks is not None:
+        clocks.shuffle(checkpoints)
+    order = [checkpoint.step for checkpoint in checkpoints]
     shown: Any = tree(checkpoints, "t/t1")
     nodes = _nodes(shown)
     assert len(nodes) == min(SHOWN, len(checkpoints))
-    assert [node["step"] for node in nodes] == sorted(node["step"] for node in nodes)
+    assert [node["step"] for node in nodes] == sorted((node["step"] for node in nodes), key=order.index)
     assert nodes[-1]["tip"]
     ids = {node["id"]: node["step"] for node in nodes}
     assert len(ids) == len(nodes)
