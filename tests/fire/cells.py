@@ -50,7 +50,7 @@ def result_of(slot: Slot) -> CellResult:
 def run_cell(slot: Slot, folder: Path, scenario: str, strategy: str = "PlainPool") -> CellResult:
     """Begin a cell and wait for it."""
     begin(slot, folder, scenario, strategy)
-    return slot.result()
+    return result_of(slot)
 
 
 def assert_component_failed(result: CellResult, words: str) -> None:
