@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from langgraph.checkpoint.base import copy_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection
 from psycopg.errors import ReadOnlySqlTransaction
+
+from harness.pools.writable import TakesNoWrites, check_told
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -237,7 +239,8 @@ class BoundedSaver(AsyncPostgresSaver):
     steps before any timer ends it: its checkpoint would be the newest, and hide what others were told is stored.
 
     After a failover a connection may still lead to the old primary, which lives on, read-only: it passes ``SELECT 1``,
-    and what it says to an INSERT is no OperationalError. Here it is one, so that it is treated as a lost connection.
+    what it says to an INSERT is no OperationalError, and what it says to a SELECT is the past. Here both raise one, so
+    that it is treated as a lost connection. (What is read through PgBouncer is not checked: see ``writable``.)
     """
 
     #: Seconds that one call may hold a connection. The wait for the saver's lock is not counted.
@@ -249,8 +252,10 @@ class BoundedSaver(AsyncPostgresSaver):
             async with HardTimeout() as bound, super()._cursor(pipeline=pipeline) as cursor:
                 bound.start(self.call_s)
                 yield cursor
+                if not pipeline:  # a read; of saves the server says so itself
+                    check_told(cursor.connection)
         except ReadOnlySqlTransaction as error:
-            raise OperationalError(f"this server takes no writes; another one may: {error}") from error
+            raise TakesNoWrites(f"this server takes no writes; another one may: {error}") from error
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint; see the base class.

@@ -4,7 +4,8 @@ A check that only asks the pool cannot tell a database that is away from a pool 
 off: psycopg_pool waits 1, 2, 4, 8 ... s between its attempts, also while the database has long been back. And a
 strategy that acts on each failed check does damage by itself: PoolTimeout and PoolClosed are OperationalError too. So
 the pool is asked first, and when it does not answer, the database is asked over a connection of its own. Every reaction
-of a strategy is to an answer that came within two seconds: what it builds then can be built.
+of a strategy is to an answer that came within two seconds: what it builds then can be built. A server that takes no
+writes has not answered: after a failover it is the old primary, and nothing that is built there is of use.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from harness.pools.deadline import HardTimeout, hard_deadline
+from harness.pools.writable import check_asked
 
 #: How long the pool may take to hand out a connection for a check, and how long that connection to answer.
 POOL_WAIT_S = 1.0
@@ -79,7 +81,7 @@ def failed_connects(pool: AsyncConnectionPool[Any]) -> int:
 
 
 async def reachable(conninfo: str, seconds: float = PROBE_S) -> bool:
-    """True if the database answers a query over a new connection within ``seconds``."""
+    """True if a database that takes writes answers over a new connection within ``seconds``."""
     try:
         await hard_deadline(partial(_ask_directly, conninfo), seconds)
     except (psycopg.Error, TimeoutError, OSError):
@@ -101,10 +103,10 @@ async def _lost(pool: AsyncConnectionPool[Any]) -> bool | None:
 async def _ask(pool: AsyncConnectionPool[Any]) -> None:
     async with HardTimeout() as bound, pool.connection(timeout=POOL_WAIT_S) as connection:
         bound.start(ANSWER_S)
-        await connection.execute("SELECT 1")
+        await check_asked(connection)
 
 
 async def _ask_directly(conninfo: str) -> None:
     connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
     async with connection:
-        await connection.execute("SELECT 1")
+        await check_asked(connection)

@@ -1,0 +1,72 @@
+"""A server that takes no writes is noticed: by what it says of itself with each answer, or when it is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from harness.core.environment import Capability
+from harness.environments.cell import CellEnvironment
+from harness.environments.stack import Stack
+from harness.pools.health import Health, HealthCheck
+from harness.pools.uncancelled import UncancelledConnection
+from harness.pools.writable import TakesNoWrites, check_asked, check_told
+
+pytestmark = pytest.mark.slow
+
+READ_ONLY = "-c default_transaction_read_only=on"
+
+
+async def test_a_living_connection_is_told_with_the_next_answer(stack: Stack) -> None:
+    """A primary that is demoted under a connection: the first read that it answers so says so itself."""
+    needs = frozenset({Capability.SERVER_PROCESS})
+    async with (
+        stack.cell("writable", groups=("g0",), pooler=None, needs=needs) as env,
+        await psycopg.AsyncConnection.connect(env.conninfo("g0"), autocommit=True) as connection,
+    ):
+        await connection.execute("SELECT 1")
+        check_told(connection)
+        await check_asked(connection)
+        await env.server.set_parameter("default_transaction_read_only", "on")
+        await connection.execute("SELECT 1")
+        with pytest.raises(TakesNoWrites, match="default_transaction_read_only is on"):
+            check_told(connection)
+        with pytest.raises(TakesNoWrites, match="transaction_read_only is on"):
+            await check_asked(connection)
+        await env.server.reset_parameter("default_transaction_read_only")
+        await connection.execute("SELECT 1")
+        check_told(connection)
+        await check_asked(connection)
+
+
+async def test_behind_a_pooler_only_the_answer_counts(cell_env: CellEnvironment) -> None:
+    """PgBouncer passes on what the first server said at its login: that may be another one by now."""
+    conninfo = make_conninfo(cell_env.conninfo("g0"), options=READ_ONLY)
+    async with await UncancelledConnection.connect(conninfo, autocommit=True) as connection:
+        assert connection.info.parameter_status("default_transaction_read_only") == "on"
+        check_told(connection)
+        with pytest.raises(TakesNoWrites):
+            await check_asked(connection)
+
+
+@pytest.mark.parametrize(
+    ("pooled", "fresh", "found"),
+    [("", "", Health.GOOD), (READ_ONLY, "", Health.LOST), (READ_ONLY, READ_ONLY, Health.AWAY)],
+)
+async def test_a_health_check_wants_a_server_that_takes_writes(
+    pooled: str, fresh: str, found: Health, cell_env: CellEnvironment
+) -> None:
+    """A pool that stayed on the old primary is renewed, and not before the name leads to the new one."""
+    conninfo = cell_env.conninfo("g0")
+    kwargs: dict[str, Any] = {"autocommit": True, "row_factory": dict_row}
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        make_conninfo(conninfo, options=pooled), min_size=1, max_size=1, open=False, kwargs=kwargs
+    )
+    async with pool:
+        check = HealthCheck(make_conninfo(conninfo, options=fresh))
+        assert await check.look(pool) is found
