@@ -315,7 +315,7 @@ class _CellRun:
             every_kind = all(self.caller.answered[kind] for kind in self.caller.tried)
             if waited_s >= self.job.scenario.gate_s and everyone and every_kind:
                 break
-            await self.clock.sleep(_POLL_S)
+            await self._nap(began_s + self.job.scenario.gate_s)
         answered: dict[str, Json] = {
             f"{group}/{agent}": n for (group, agent), n in sorted(self.caller.answered_by.items())
         }
@@ -372,6 +372,11 @@ class _CellRun:
                 self.recorder.complete(heal, OpType.INFO, error=describe(error))
             self._own_error("heal" if isinstance(error, HealError) else "component", error)
 
+    async def _nap(self, until_s: float) -> None:
+        """Sleep until the next look, which is at ``until_s`` if that is sooner."""
+        left_s = until_s - self.clock.now_s()
+        await self.clock.sleep(min(left_s, _POLL_S) if left_s > 0 else _POLL_S)
+
     async def _until(self, true: Callable[[], bool], limit_s: float) -> None:
         stop_s = self.clock.now_s() + limit_s
         while not true() and self.clock.now_s() < stop_s:
@@ -388,15 +393,16 @@ class _CellRun:
         factor = SLOW_FACTOR if not strategy.breaks or (strategy.name, Guarantee.RECOVERS) in due else 1.0
         limit_s = healed_s + factor * self.bounds.recover_s + CALM_S
         while (now_s := self.clock.now_s()) < limit_s:
-            calm = now_s - max(healed_s, self.caller.last_unanswered_s) > CALM_S
+            calm_s = max(healed_s, self.caller.last_unanswered_s) + CALM_S
             twice = all(
                 self.caller.answered_by[group, agent] >= 2 for group in self.groups for agent in self.job.agents
             )
             shown = self.caller.tried <= self.caller.succeeded  # a kind that never succeeded would prove nothing
-            if calm and twice and shown and now_s >= healed_s + self.job.scenario.tail_s:
+            soonest_s = max(calm_s, healed_s + self.job.scenario.tail_s)
+            if now_s >= soonest_s and twice and shown:
                 self._phase("converged")
                 return
-            await self.clock.sleep(_POLL_S)
+            await self._nap(soonest_s)
         self._phase("unconverged")
 
     async def _quiet(self, users: list[asyncio.Future[None]]) -> None:

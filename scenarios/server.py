@@ -61,11 +61,11 @@ BUSY_TERMINATED = Scenario(
 
 IDLE_REAPER = Scenario(
     name="server/idle_reaper",
-    title="Sessions end when they were idle for 150 ms",
+    title="Sessions end when they were idle for 40 ms",
     why="A managed Postgres reaps idle sessions while a model thinks: a connection that rests in a pool is dead.",
     question=4,
     load=LOAD,
-    plan=(Window(IdleSessionTimeout(timeout_ms=150), 0.0, 4.0),),
+    plan=(Window(IdleSessionTimeout(timeout_ms=40), 0.0, 4.0),),
     full_only=True,
 )
 

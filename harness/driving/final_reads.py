@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from harness.core.agent import AgentUnderTest
 from harness.core.facts import Facts, ThreadFacts
 from harness.core.redaction import redacted
-from harness.driving.sql_reader import Ever, SqlThread, read_thread, read_tree, table_threads, turns_ever
+from harness.driving.sql_reader import Ever, SqlThread, read_thread, table_threads, tree_of, turns_ever
 from harness.driving.stored_messages import Said
 
 #: All final reads together may take this long, in seconds.
@@ -101,7 +101,7 @@ async def _read(
         sql_waiting=sql.waiting,
         pending_turns=sql.pending,
         missing_blobs=sql.missing_blobs,
-        tree=await read_tree(plain, thread, ever.newest) if exists else (),
+        tree=tree_of(sql.tree, ever.newest),
     )
 
 

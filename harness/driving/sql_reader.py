@@ -7,7 +7,7 @@ said. Where the bytes can be taken apart (``stored_messages``), it also tells wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from harness.core.workload import TURN_ID
 from harness.driving.stored_messages import Said, said_in, texts_in
 
 _NEWEST = """
-SELECT checkpoint_id, checkpoint::text FROM checkpoints
-WHERE thread_id = %s AND checkpoint_ns = '' ORDER BY checkpoint_id DESC LIMIT 1
+SELECT checkpoint::text FROM checkpoints
+WHERE thread_id = %(t)s AND checkpoint_ns = '' ORDER BY checkpoint_id DESC LIMIT 1
 """
 _BLOBS = """
 SELECT b.channel, b.type, b.blob
@@ -28,7 +28,8 @@ CROSS JOIN LATERAL jsonb_each_text(c.checkpoint -> 'channel_versions') AS v(chan
 JOIN checkpoint_blobs b
   ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
  AND b.channel = v.channel AND b.version = v.version
-WHERE c.thread_id = %s AND c.checkpoint_ns = '' AND c.checkpoint_id = %s AND b.blob IS NOT NULL
+WHERE c.thread_id = %(t)s AND c.checkpoint_ns = '' AND b.blob IS NOT NULL AND c.checkpoint_id = (
+  SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %(t)s AND checkpoint_ns = '')
 """
 _EVER = """
 SELECT b.channel, b.version, b.blob FROM checkpoint_blobs b
@@ -50,7 +51,8 @@ SELECT
        AND p.checkpoint_ns = c.checkpoint_ns AND p.checkpoint_id = c.parent_checkpoint_id)),
   (SELECT count(*) FROM checkpoints c WHERE c.thread_id = %(t)s),
   (SELECT count(*) FROM checkpoint_writes w WHERE w.thread_id = %(t)s AND w.checkpoint_ns = ''
-     AND w.channel = '__interrupt__' AND w.checkpoint_id = %(newest)s),
+     AND w.channel = '__interrupt__' AND w.checkpoint_id = (
+       SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %(t)s AND checkpoint_ns = '')),
   (SELECT count(*) FROM checkpoints c WHERE c.thread_id = %(t)s AND c.checkpoint_ns = ''
      AND c.checkpoint -> 'channel_versions' ? 'messages' AND NOT EXISTS (
        SELECT 1 FROM checkpoint_blobs b WHERE b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
@@ -59,12 +61,12 @@ SELECT
      AND c.parent_checkpoint_id IS NULL)
 """
 _PENDING = """
-SELECT blob FROM checkpoint_writes WHERE thread_id = %s AND channel = 'messages'
+SELECT blob FROM checkpoint_writes WHERE thread_id = %(t)s AND channel = 'messages'
 """
 _TREE = """
 SELECT checkpoint_id, parent_checkpoint_id, metadata ->> 'source', metadata ->> 'step',
   checkpoint -> 'channel_versions' ->> 'messages'
-FROM checkpoints WHERE thread_id = %s AND checkpoint_ns = '' ORDER BY checkpoint_id DESC LIMIT %s
+FROM checkpoints WHERE thread_id = %(t)s AND checkpoint_ns = '' ORDER BY checkpoint_id DESC LIMIT %(most)s
 """
 _THREADS = """
 SELECT thread_id FROM checkpoints UNION SELECT thread_id FROM checkpoint_blobs
@@ -78,7 +80,8 @@ class SqlThread:
 
     ``turns`` are the ids in the newest state's raw bytes, each once; ``said`` is that state taken apart, None where it
     could not be; ``effects`` likewise. ``pending`` are the turn ids in pending writes, ``waiting`` the rows of
-    interrupts at the newest checkpoint. The other numbers are counts of rows.
+    interrupts at the newest checkpoint. ``tree`` are the rows of the newest checkpoints, for :func:`tree_of`. The other
+    numbers are counts of rows.
     """
 
     turns: tuple[str, ...] = ()
@@ -92,6 +95,7 @@ class SqlThread:
     waiting: int = 0
     missing_blobs: int = 0
     roots: int = 0
+    tree: tuple[tuple[Any, ...], ...] = ()
 
 
 async def table_threads(admin: psycopg.AsyncConnection[Any]) -> tuple[str, ...]:
@@ -101,19 +105,16 @@ async def table_threads(admin: psycopg.AsyncConnection[Any]) -> tuple[str, ...]:
 
 
 async def read_thread(admin: psycopg.AsyncConnection[Any], thread: str) -> SqlThread:
-    """Read one thread's newest checkpoint and its pending writes, and count the irregular rows."""
-    newest = await (await admin.execute(_NEWEST, (thread,))).fetchone()
-    turns: tuple[str, ...] = ()
-    blobs: dict[str, tuple[str, bytes]] = {}
-    if newest is not None:
-        rows = await (await admin.execute(_BLOBS, (thread, newest[0]))).fetchall()
-        blobs = {str(channel): (str(kind), bytes(blob)) for channel, kind, blob in rows}
-        others = [blob for _, blob in blobs.values()] + [str(newest[1]).encode()]
-        turns = _turn_ids([blobs["messages"][1]] if "messages" in blobs else others)
-    pending = await (await admin.execute(_PENDING, (thread,))).fetchall()
-    at = "" if newest is None else newest[0]
-    shape = await (await admin.execute(_SHAPE, {"t": thread, "newest": at})).fetchone()
-    assert shape is not None
+    """Read one thread's newest checkpoints and its pending writes, and count the irregular rows: in one round trip."""
+    which = {"t": thread, "most": TREE_LIMIT}
+    async with admin.pipeline():
+        cursors = [await admin.execute(query, which) for query in (_NEWEST, _BLOBS, _PENDING, _SHAPE, _TREE)]
+        newest, held, pending, (shape,), tree = [await cursor.fetchall() for cursor in cursors]
+    blobs = {str(channel): (str(kind), bytes(blob)) for channel, kind, blob in held}
+    if "messages" in blobs:
+        turns = _turn_ids([blobs["messages"][1]])
+    else:
+        turns = _turn_ids([*(blob for _, blob in blobs.values()), *(str(text).encode() for (text,) in newest)])
     forks, orphans, dangling, checkpoints, waiting, missing, roots = (int(number) for number in shape)
     return SqlThread(
         turns=turns,
@@ -127,6 +128,7 @@ async def read_thread(admin: psycopg.AsyncConnection[Any], thread: str) -> SqlTh
         waiting=waiting,
         missing_blobs=missing,
         roots=roots,
+        tree=tuple(tree),
     )
 
 
@@ -149,11 +151,8 @@ async def turns_ever(admin: psycopg.AsyncConnection[Any], thread: str) -> Ever:
     return Ever(_turn_ids(blob for _, _, blob in rows), newest)
 
 
-async def read_tree(
-    admin: psycopg.AsyncConnection[Any], thread: str, newest_turn: Mapping[str, str]
-) -> tuple[Checkpoint, ...]:
-    """The newest checkpoints, oldest first; ``newest_turn`` maps a version of ``messages`` to the last turn in it."""
-    rows = await (await admin.execute(_TREE, (thread, TREE_LIMIT))).fetchall()
+def tree_of(rows: Sequence[tuple[Any, ...]], newest_turn: Mapping[str, str]) -> tuple[Checkpoint, ...]:
+    """The checkpoints in ``rows``, oldest first; ``newest_turn`` maps a version of ``messages`` to its last turn."""
     return tuple(
         Checkpoint(
             str(identity),

@@ -7,7 +7,8 @@ the raw stored bytes and without LangGraph. A query that is not known fails loud
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import ormsgpack
@@ -39,13 +40,18 @@ class MemoryTables:
         self._stored = stored
         self._answers: dict[str, Callable[[Any], Iterable[_Row]]] = {
             sql_reader._THREADS: lambda _: [(thread,) for thread in sorted(self._threads())],
-            sql_reader._NEWEST: lambda args: [(row.id, ormsgpack.packb(row.body)) for row in self._top(args[0])[:1]],
+            sql_reader._NEWEST: lambda args: [(ormsgpack.packb(row.body),) for row in self._top(args["t"])[:1]],
             sql_reader._BLOBS: self._blobs_of,
             sql_reader._EVER: self._ever,
-            sql_reader._PENDING: lambda args: [(w[2][1],) for _, w in self._writes(args[0]) if w[1] == "messages"],
+            sql_reader._PENDING: lambda args: [(w[2][1],) for _, w in self._writes(args["t"]) if w[1] == "messages"],
             sql_reader._SHAPE: self._shape,
             sql_reader._TREE: self._tree,
         }
+
+    @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[None]:
+        """Here every answer comes at once."""
+        yield
 
     async def execute(self, query: str, args: Any = None) -> _Cursor:
         """Answer one of the SQL reader's queries."""
@@ -78,13 +84,12 @@ class MemoryTables:
         held = self._stored.writes.items()
         return [(key[1:], write) for key, writes in held if key[0] == thread for write in writes.values()]
 
-    def _blobs_of(self, args: Sequence[str]) -> Iterable[_Row]:
-        thread, name = args
-        blobs = self._blobs(thread)
-        body = next(row.body for row in self._top(thread) if row.id == name)
-        for channel, version in body["channel_versions"].items():
-            if ("", channel, version) in blobs:
-                yield channel, *blobs["", channel, version]
+    def _blobs_of(self, args: Mapping[str, Any]) -> Iterable[_Row]:
+        blobs = self._blobs(args["t"])
+        for row in self._top(args["t"])[:1]:
+            for channel, version in row.body["channel_versions"].items():
+                if ("", channel, version) in blobs:
+                    yield channel, *blobs["", channel, version]
 
     def _ever(self, args: Mapping[str, str]) -> Iterable[_Row]:
         blobs = self._blobs(args["thread"])
@@ -99,18 +104,19 @@ class MemoryTables:
         names = {(row.space, row.id) for row in rows}
         children = Counter(row.parent for row in rows if row.space == "" and row.parent)
         top = [row for row in rows if row.space == ""]
+        tip = max((row.id for row in top), default=None)
         yield (
             sum(number > 1 for number in children.values()),
             sum(at not in names for at, _ in writes),
             sum(bool(row.parent) and (row.space, row.parent) not in names for row in rows),
             len(rows),
-            sum(at == ("", args["newest"]) and write[1] == "__interrupt__" for at, write in writes),
+            sum(at == ("", tip) and write[1] == "__interrupt__" for at, write in writes),
             sum(row.messages is not None and ("", "messages", row.messages) not in blobs for row in top),
             sum(row.parent is None for row in top),
         )
 
-    def _tree(self, args: tuple[str, int]) -> Iterable[_Row]:
-        for row in self._top(args[0])[: args[1]]:
+    def _tree(self, args: Mapping[str, Any]) -> Iterable[_Row]:
+        for row in self._top(args["t"])[: args["most"]]:
             step = row.metadata.get("step")
             yield row.id, row.parent, row.metadata.get("source"), None if step is None else str(step), row.messages
 
