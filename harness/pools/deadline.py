@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from langgraph.checkpoint.base import copy_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from psycopg import AsyncConnection
 from psycopg.errors import ReadOnlySqlTransaction
 
 from harness.pools.writable import TakesNoWrites, check_told
@@ -143,14 +142,6 @@ async def uninterrupted(step: Callable[[], Awaitable[None]]) -> None:
     finally:
         if not task.done():
             _let_go(task)
-
-
-async def leave_to_workers(connection: AsyncConnection[Any]) -> None:
-    """For a pool's ``reset``. It does nothing, but a pool that has one takes connections back on its workers.
-
-    Without it the borrower's own task does that, and psycopg_pool 3.3.3 loses the connection for good if that task is
-    cancelled just then: the place is never free again, and the backend stays until the process ends.
-    """
 
 
 async def _awaited(step: Callable[[], Awaitable[T]]) -> T:

@@ -18,6 +18,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from harness.pools.deadline import HardTimeout, hard_deadline
+from harness.pools.nothing_lost import ClosingConnection
 from harness.pools.writable import check_asked
 
 #: How long the pool may take to hand out a connection for a check, and how long that connection to answer.
@@ -107,6 +108,6 @@ async def _ask(pool: AsyncConnectionPool[Any]) -> None:
 
 
 async def _ask_directly(conninfo: str) -> None:
-    connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
+    connection = await ClosingConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
     async with connection:
         await check_asked(connection)

@@ -21,7 +21,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from psycopg_pool import PoolTimeout, TooManyRequests
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Request
-from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside, leave_to_workers
+from harness.pools import nothing_lost
+from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
 from harness.pools.health import Health, HealthCheck
 from harness.pools.retirement import CountedPool, close, retire
 
@@ -52,8 +53,9 @@ class InstanceTracking(PoolStrategy):
         self._recreated_s = float("-inf")
 
     def _new_pool(self) -> CountedPool:
-        settings = {"min_size": 2, "max_size": 4, "timeout": 6.0, "reconnect_timeout": 4.0, "reset": leave_to_workers}
-        return cast("CountedPool", self.database.pool(pool_class=CountedPool, **settings))
+        settings = {"min_size": 2, "max_size": 4, "timeout": 6.0, "reconnect_timeout": 4.0}
+        pool = self.database.pool(pool_class=CountedPool, **nothing_lost.SETTINGS, **settings)
+        return cast("CountedPool", pool)
 
     async def open(self) -> None:
         """Open the first pool on this loop; calls from other loops are brought here."""

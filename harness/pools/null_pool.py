@@ -26,6 +26,7 @@ from psycopg_pool import AsyncConnectionPool, AsyncNullConnectionPool
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Request
 from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside, uninterrupted
+from harness.pools.nothing_lost import ClosingConnection
 
 logger = logging.getLogger("poolproof.pools.null_pool")
 
@@ -111,7 +112,13 @@ class NullPool(PoolStrategy):
         """A saver over the agent's own null pool. ``max_size`` 4: five agents stay within twenty connections."""
         pool = self._pools.get(agent.replica)
         if pool is None:
-            pool = self.database.pool(pool_class=AsyncNullConnectionPool, min_size=0, max_size=4, timeout=POOL_WAIT_S)
+            pool = self.database.pool(
+                pool_class=AsyncNullConnectionPool,
+                connection_class=ClosingConnection,
+                min_size=0,
+                max_size=4,
+                timeout=POOL_WAIT_S,
+            )
             self._pools[agent.replica] = pool
             await hard_deadline(pool.open, STEP_S, home=self._home)
         return LeaseSaver(pool)

@@ -26,7 +26,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from psycopg_pool import PoolTimeout, TooManyRequests
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Request
-from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside, leave_to_workers
+from harness.pools import nothing_lost
+from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
 from harness.pools.health import Health, HealthCheck
 
 logger = logging.getLogger("poolproof.pools.self_healing")
@@ -48,7 +49,7 @@ class HealedPool:
     """
 
     def __init__(self, database: Database, **settings: Any) -> None:
-        self.pool = database.pool(**{"reset": leave_to_workers, **settings})
+        self.pool = database.pool(**{**nothing_lost.SETTINGS, **settings})
         self.generation = 0
         self.nudges = 0
         self.health = Health.GOOD

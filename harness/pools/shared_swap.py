@@ -22,7 +22,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Request
-from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside, leave_to_workers
+from harness.pools import nothing_lost
+from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
 from harness.pools.health import Health, HealthCheck
 from harness.pools.retirement import CountedPool, close, retire
 
@@ -83,7 +84,7 @@ class SharedSwap(PoolStrategy):
 
     def _new_pool(self) -> CountedPool:
         settings = {"min_size": 2, "max_size": 4, "timeout": POOL_WAIT_S, "reconnect_timeout": 4.0}
-        pool = self.database.pool(pool_class=CountedPool, reset=leave_to_workers, **settings)
+        pool = self.database.pool(pool_class=CountedPool, **nothing_lost.SETTINGS, **settings)
         return cast("CountedPool", pool)
 
     async def open(self) -> None:

@@ -9,12 +9,10 @@ connection on which no answer comes.
 
 from __future__ import annotations
 
-from typing import Any
-
-from psycopg import AsyncConnection
+from harness.pools.nothing_lost import ClosingConnection
 
 
-class UncancelledConnection(AsyncConnection[Any]):
+class UncancelledConnection(ClosingConnection):
     """Give it to a pool as its ``connection_class``."""
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:

@@ -11,7 +11,8 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from harness.environments.cell import CellEnvironment
-from harness.pools.deadline import leave_to_workers, uninterrupted
+from harness.pools.deadline import uninterrupted
+from harness.pools.nothing_lost import leave_to_workers
 from harness.pools.null_pool import Lease
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,8 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from harness.core.pool import AgentHandle, Answered, Database, Reply, Request
-from harness.pools.deadline import hard_deadline, inside, leave_to_workers
+from harness.pools import nothing_lost
+from harness.pools.deadline import hard_deadline, inside
 from harness.pools.self_healing import SelfHealing
 
 ASK_AGAIN_S = 0.02
@@ -32,7 +33,7 @@ class ThreadLease(SelfHealing):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._leases = database.pool(min_size=1, max_size=LEASES, timeout=6.0, reset=leave_to_workers)
+        self._leases = database.pool(min_size=1, max_size=LEASES, timeout=6.0, **nothing_lost.SETTINGS)
         #: By conversation: the connection that holds its lock, and the timer that ends it.
         self._kept: dict[str, tuple[AsyncConnection[Any], asyncio.TimerHandle]] = {}
         self._ending: set[asyncio.Task[None]] = set()
