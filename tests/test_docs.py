@@ -105,6 +105,14 @@ def test_every_part_stands_on_the_map() -> None:
     assert not missing, f"harness/README.md says nothing of {sorted(missing)}"
 
 
+def test_every_variable_that_chooses_a_component_is_documented() -> None:
+    text = (ROOT / "docs" / "components.md").read_text(encoding="utf-8")
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "harness" / "environments").glob("*.py"))
+    variables = set(re.findall(r"POOLPROOF_[A-Z_]+", sources)) - {"POOLPROOF_MIDDLE_SECRET"}  # for our own process
+    assert len(variables) >= 7
+    assert {name for name in variables if f"`{name}`" not in text} == set()
+
+
 def test_the_commands_of_the_readme_exist() -> None:
     from harness.cli.app import app
 

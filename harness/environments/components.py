@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.core.environment import Note
@@ -136,20 +136,31 @@ def find_toxiproxy(note: Note, *, build: bool = True) -> Component:
     if chosen:
         binary = _chosen_binary(chosen, TOXIPROXY_VARIABLE)
         return recent(Component("toxiproxy", version_of(binary, "-version"), binary, TOXIPROXY_VARIABLE))
-    on_path = shutil.which("toxiproxy-server")
-    if on_path and _is_version(Path(on_path), pinned):
-        return Component("toxiproxy", pinned, Path(on_path), f"pinned default {pinned}, found on PATH")
-    built = toxiproxy_build.cached() or (toxiproxy_build.build(note) if build else None)
+    other = _toxiproxy_on_path()
+    if other is not None and other.version == pinned:
+        return replace(other, chosen_by=f"pinned default {pinned}, found on PATH")
+    built = toxiproxy_build.cached()
+    if built is None and other is not None and not shutil.which("go"):
+        return recent(other)  # 75 MB of Go are fetched only for who has none at all
+    try:
+        built = built or (toxiproxy_build.build(note) if build else None)
+    except MissingComponent:
+        if other is None:
+            raise
+        return recent(other)
     if built is None:
         raise MissingComponent("Toxiproxy is not built yet", toxiproxy_build.plan())
     return Component("toxiproxy", version_of(built, "-version"), built, f"pinned default {pinned}, built by us")
 
 
-def _is_version(binary: Path, version: str) -> bool:
+def _toxiproxy_on_path() -> Component | None:
+    on_path = shutil.which("toxiproxy-server")
+    if on_path is None:
+        return None
     try:
-        return version_of(binary, "-version") == version
+        return Component("toxiproxy", version_of(Path(on_path), "-version"), Path(on_path), "found on PATH")
     except ComponentError:
-        return False
+        return None
 
 
 def find_pgbouncer(note: Note, *, download: bool = True) -> Component:

@@ -66,8 +66,10 @@ def test_the_order_for_toxiproxy(bare: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(MissingComponent, match="not built yet"):
         find_toxiproxy(silent, build=False)
     script(bare / "bin" / "toxiproxy-server", "toxiproxy-server version 2.5.0")
-    with pytest.raises(MissingComponent, match="not built yet"):
-        find_toxiproxy(silent, build=False)  # another version on PATH is not the pinned one
+    assert find_toxiproxy(silent).chosen_by == "found on PATH", "without Go, rather this one than a wheel of 75 MB"
+    script(bare / "bin" / "toxiproxy-server", "toxiproxy-server version 2.4.0")
+    with pytest.raises(MissingComponent, match=r"allowed: 2\.5\.0 or newer"):
+        find_toxiproxy(silent)
     key = toxiproxy_build._key()
     script(cache_root() / key / "toxiproxy-server", "toxiproxy-server version 2.12.0")
     assert find_toxiproxy(silent).chosen_by == "pinned default 2.12.0, built by us"
@@ -109,6 +111,15 @@ def test_a_toxiproxy_that_cannot_be_built_is_missing_with_a_fix(bare: Path) -> N
     assert len(notes) == 1
     assert "about 30 s" in notes[0]
     assert toxiproxy_build.cached() is None
+
+
+def test_another_toxiproxy_serves_where_none_can_be_built(bare: Path) -> None:
+    go = script(bare / "bin" / "go", "")
+    go.write_text("#!/bin/sh\nexit 1\n")
+    script(bare / "bin" / "toxiproxy-server", "toxiproxy-server version 2.9.0")
+    with pytest.raises(MissingComponent, match="not built yet"):
+        find_toxiproxy(silent, build=False)  # Go is here: the pinned one will be built
+    assert (find_toxiproxy(silent).version, find_toxiproxy(silent).chosen_by) == ("2.9.0", "found on PATH")
 
 
 def test_the_go_build_sees_only_what_it_needs(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
