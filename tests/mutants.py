@@ -36,7 +36,7 @@ HINTS = ROOT / ".mutants.json"
 #: At least this share must be killed.
 BAR = 0.95
 #: What shows, counts or explains, and decides nothing.
-NO_VERDICT = ("__init__", "timeline", "measures", "hits", "checkpoint_tree", "symptom", "waste", "recovery_parts")
+NO_VERDICT = ("__init__", "timeline", "measures", "checkpoint_tree", "waste", "recovery_parts")
 #: Longest that all of it may take, in seconds.
 LIMIT_S = 2 * 3600.0
 #: Fast tests alone: what generates histories takes seconds a mutant.

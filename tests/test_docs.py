@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from harness import checkers
 from harness.core.facts import Facts
 from harness.core.fault import fault_from_json, fault_to_json
 from harness.core.history import History, Op, OpType
 from harness.core.scenario import Bounds
-from harness.core.verdict import Verdict
+from harness.core.verdict import Guarantee, Verdict
 from harness.plugins import load_file
 from harness.registry import CANDIDATE, default_registry, role_of
 
@@ -85,6 +87,21 @@ def test_the_checker_decides(answered: int, refused: int, verdict: Verdict, exam
     finding = checker.check(History(ops), Facts(), Bounds())
     assert finding.verdict is verdict
     assert len(finding.evidence) == refused
+
+
+def test_the_checker_is_found_in_its_folder(examples: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = examples["few_refusals.py"].parent
+    monkeypatch.setattr(checkers, "__path__", [*checkers.__path__, str(folder)])
+    try:
+        found = checkers.discover()
+    finally:
+        for example in examples.values():
+            sys.modules.pop(f"harness.checkers.{example.stem}", None)
+    assert len(found) == len(checkers.ALL) + 1
+    assert [type(checker).__name__ for checker in found if checker.guarantee is Guarantee.AVAILABLE] == [
+        "Available",
+        "FewRefusals",
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

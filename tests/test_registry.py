@@ -71,8 +71,8 @@ class TestWhatShips:
         controls = [s for s in default_registry().strategies.values() if role_of(s) == CONTROL]
         assert all(control.breaks or is_reported(control) for control in controls)  # those owe a symptom
 
-    def test_one_checker_per_guarantee(self) -> None:
-        assert [checker.guarantee for checker in default_registry().checkers] == list(Guarantee)
+    def test_each_guarantee_is_judged(self) -> None:
+        assert list(dict.fromkeys(checker.guarantee for checker in default_registry().checkers)) == list(Guarantee)
 
     def test_the_scenarios_that_were_promised_are_the_quick_ones(self) -> None:
         network = {n: s for n, s in default_registry().scenarios.items() if n.startswith("network/")}

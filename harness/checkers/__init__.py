@@ -6,32 +6,33 @@ window was felt, ``flaws`` how a finding is worded, ``anomalies`` what proves it
 
 from __future__ import annotations
 
-from harness.checkers.available import Available
-from harness.checkers.clean_background import CleanBackground
-from harness.checkers.connection_budget import ConnectionBudget
-from harness.checkers.declared_errors import DeclaredErrors
-from harness.checkers.exercised import Exercised
-from harness.checkers.isolation import Isolation
-from harness.checkers.no_duplicate_turn import NoDuplicateTurn
-from harness.checkers.no_hang import NoHang
-from harness.checkers.no_lost_turn import NoLostTurn
-from harness.checkers.no_pool_closed import NoPoolClosed
-from harness.checkers.no_silent_failure import NoSilentFailure
-from harness.checkers.recovers import Recovers
-from harness.core.verdict import Checker
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+from harness.core.verdict import Checker, Guarantee
+
+
+def discover() -> tuple[Checker, ...]:
+    """A checker of each class in this folder that has a ``guarantee`` and a ``check``, in the order of the guarantees.
+
+    Of several for one guarantee all are asked.
+    """
+    order = list(Guarantee)
+    return tuple(sorted(_own(), key=lambda checker: (order.index(checker.guarantee), type(checker).__name__)))
+
+
+def _own() -> Iterator[Checker]:
+    for found in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{found.name}")
+        cls: Any
+        for _, cls in inspect.getmembers(module, inspect.isclass):
+            if cls.__module__ == module.__name__ and isinstance(getattr(cls, "guarantee", None), Guarantee):
+                checker: Checker = cls()
+                yield checker
+
 
 #: Every checker, in the order in which reports show the guarantees.
-ALL: tuple[Checker, ...] = (
-    NoPoolClosed(),
-    NoLostTurn(),
-    NoDuplicateTurn(),
-    Isolation(),
-    Available(),
-    NoHang(),
-    Recovers(),
-    DeclaredErrors(),
-    NoSilentFailure(),
-    ConnectionBudget(),
-    CleanBackground(),
-    Exercised(),
-)
+ALL: tuple[Checker, ...] = discover()

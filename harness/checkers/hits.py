@@ -38,7 +38,7 @@ def hits(evidence: Evidence) -> dict[str, Json]:
             ended_s = evidence.reading.end_s if call.ended_s is None else call.ended_s
             since_s, until_s = max(call.began_s, damage.began_s), min(ended_s, damage.ended_s)
             spans = []
-            for saver in savers.get(call.invoke.call or -1, ()):
+            for saver in savers.get(call.invoke.call, ()):
                 saver_end_s = ended_s if saver.ended_s is None else saver.ended_s
                 spans.append((saver.began_s, saver_end_s))
                 if saver.began_s <= until_s and saver_end_s >= since_s and saver.f in _PHASE:
@@ -48,10 +48,8 @@ def hits(evidence: Evidence) -> dict[str, Json]:
     return {kind: {agent: [*sorted(phases)] for agent, phases in met.items()} for kind, met in found.items()}
 
 
-def _by_call(evidence: Evidence) -> dict[int, list[SaverCall]]:
-    wanted = {call.invoke.call for calls in evidence.met.values() for call in calls}
-    found: dict[int, list[SaverCall]] = {}
+def _by_call(evidence: Evidence) -> dict[int | None, list[SaverCall]]:
+    found: defaultdict[int | None, list[SaverCall]] = defaultdict(list)
     for saver in evidence.reading.saver_calls:
-        if saver.parent in wanted and saver.parent is not None:
-            found.setdefault(saver.parent, []).append(saver)
+        found[saver.parent].append(saver)
     return found

@@ -108,7 +108,8 @@ def postgres_components() -> Iterator[Component]:
     places += [Path("/usr/pgsql/bin"), Path("/usr/local/pgsql/bin")]
     for folder in places:
         if (folder / "postgres").is_file() and (folder / "initdb").is_file():
-            yield _postgres_in(folder, "found on PATH" if on_path else "found where distributions put it")
+            first = on_path is not None and folder == Path(on_path).resolve().parent
+            yield _postgres_in(folder, "found on PATH" if first else "found where distributions put it")
 
 
 def _major(folder: Path) -> float:
@@ -141,24 +142,25 @@ def find_toxiproxy(note: Note, *, build: bool = True) -> Component:
         return replace(other, chosen_by=f"pinned default {pinned}, found on PATH")
     built = toxiproxy_build.cached()
     if built is None and other is not None and not shutil.which("go"):
-        return recent(other)  # 75 MB of Go are fetched only for who has none at all
+        return other  # 75 MB of Go are fetched only for who has none at all
     try:
         built = built or (toxiproxy_build.build(note) if build else None)
     except MissingComponent:
         if other is None:
             raise
-        return recent(other)
+        return other
     if built is None:
         raise MissingComponent("Toxiproxy is not built yet", toxiproxy_build.plan())
     return Component("toxiproxy", version_of(built, "-version"), built, f"pinned default {pinned}, built by us")
 
 
 def _toxiproxy_on_path() -> Component | None:
+    """The one on PATH, unless it does not run or is too old to be of use."""
     on_path = shutil.which("toxiproxy-server")
     if on_path is None:
         return None
     try:
-        return Component("toxiproxy", version_of(Path(on_path), "-version"), Path(on_path), "found on PATH")
+        return recent(Component("toxiproxy", version_of(Path(on_path), "-version"), Path(on_path), "found on PATH"))
     except ComponentError:
         return None
 

@@ -15,7 +15,7 @@ SCENARIO = Scenario(
     why="The handler opens a pool for the saver and one for the store; five users want forty connections.",
     question=1,
     load=ONE_EACH,
-    plan=(Window(ConnectionLimit(limit=6), 0.0, 8.0),),
+    plan=(Window(ConnectionLimit(limit=5), 0.0, 10.0),),
     bounds=BACK,
     full_only=True,
     durabilities=("async",),

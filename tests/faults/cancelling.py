@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import asyncio
 
-from harness.core.fault import Fault
+from harness.core.fault import Fault, Witness
 from harness.environments.cell import CellEnvironment
 
 _LIMIT_S = 20.0
 
 
-async def cancelled_inside(fault: Fault, env: CellEnvironment) -> None:
-    """Cancel it inside its window, twice: healing must not be cancelled either."""
-    inside = asyncio.Event()
+async def cancelled_inside(fault: Fault, env: CellEnvironment) -> Witness:
+    """Cancel it inside its window, twice: healing must not be cancelled either. What the window witnessed until then;
+    a fault that lives on still writes there.
+    """
+    inside = asyncio.get_running_loop().create_future()
 
     async def hold() -> None:
-        async with fault.active(env):
-            inside.set()
+        async with fault.active(env) as witness:
+            inside.set_result(witness)
             await asyncio.sleep(60)
 
     task = asyncio.ensure_future(hold())
-    await asyncio.wait_for(inside.wait(), _LIMIT_S)
+    await asyncio.wait({inside, task}, timeout=_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        task.result()
+    witness: Witness = inside.result()
     task.cancel()
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait({task}, timeout=_LIMIT_S)
     assert task.cancelled()
+    return witness
 
 
 async def cancelled_while_installed(fault: Fault, env: CellEnvironment, after_s: float) -> None:

@@ -158,8 +158,9 @@ async def test_a_delaying_fault_delays_inside_its_window_and_heals_after_it(
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [*BREAKS, *DELAYS, *ORDERS], ids=name_of)
 async def test_a_cancellation_inside_the_window_heals_as_well(fault: Fault, cell_env: CellEnvironment) -> None:
-    cell_env.traffic = RecordedTraffic()
+    traffic = cell_env.traffic = RecordedTraffic()
     await cancelled_inside(fault, cell_env)
+    assert not traffic.held, "users go on"
     await assert_healed(cell_env)
 
 

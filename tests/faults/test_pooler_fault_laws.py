@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 
 from harness.core.environment import Capability
-from harness.core.errors import MissingComponent
-from harness.core.fault import Fault, fault_to_json
+from harness.core.errors import MissingComponent, UsageError
+from harness.core.fault import Fault, Window, Witness, check_plan, fault_to_json
 from harness.environments.cell import CellEnvironment
 from harness.environments.local import LocalPooler
 from harness.environments.processes import start_ticks
@@ -37,11 +37,13 @@ NEEDS = frozenset({Capability.POOLER_PROCESS, Capability.POOLER_LINK})
 #: PgBouncer itself refuses everybody for so long after a login at the server that failed (server_login_retry), and then
 #: tries again: what a black hole of its link is followed by.
 RETRY_S = 1.5
+#: PgBouncer leaves an idle server connection within a third of a second after RECONNECT.
+LEFT_WITHIN_S = 0.45
 ALL: Sequence[Fault] = (
     PoolerRestart(),
     PoolerHalted(order="pause"),
     PoolerHalted(order="kill"),
-    PoolerReconnect(period_ms=60_000),
+    PoolerReconnect(period_ms=50),
     PoolerBlackHole(stream="downstream"),
     PoolerBlackHole(stream="upstream"),
     PoolerExhausted(slots=1),
@@ -183,6 +185,30 @@ async def test_a_reconnect_leaves_what_nobody_uses(env: CellEnvironment) -> None
     assert isinstance(witness.change["orders"], int)
     assert witness.change["orders"] >= 2
     await assert_served(env)
+
+
+async def test_no_order_comes_after_its_end(env: CellEnvironment) -> None:
+    async with PoolerReconnect(period_ms=50).active(env) as witness:
+        await asyncio.sleep(0.2)
+    await assert_kept(env, witness)
+
+
+async def test_no_order_comes_after_a_cancellation(env: CellEnvironment) -> None:
+    await assert_kept(env, await cancelled_inside(PoolerReconnect(period_ms=50), env))
+
+
+async def assert_kept(env: CellEnvironment, witness: Witness) -> None:
+    """A client keeps its server connection for longer than PgBouncer takes to leave one, and no order is counted."""
+    orders = dict(witness.change)
+    await assert_served(env)
+    await asyncio.sleep(LEFT_WITHIN_S)  # what the last order was about is over
+    async with asyncio.timeout(5):
+        connection = await connect(env)
+        before = await backend_of(connection)
+        await asyncio.sleep(LEFT_WITHIN_S)
+        assert await backend_of(connection) == before
+        await connection.close()
+    assert witness.change == orders
 
 
 async def test_who_waits_for_a_paused_pooler_is_served_when_it_goes_on(env: CellEnvironment) -> None:

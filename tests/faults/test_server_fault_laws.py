@@ -22,7 +22,7 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from harness.core.environment import Capability
-from harness.core.fault import Fault, fault_to_json
+from harness.core.fault import Fault, Window, Witness, check_plan, fault_to_json
 from harness.environments.cell import CellEnvironment
 from harness.environments.stack import Stack
 from harness.faults.connection_limit import ConnectionLimit
@@ -62,10 +62,13 @@ SHARED: Sequence[Fault] = (
     PasswordRotated(),
 )
 FAILOVERS: Sequence[Fault] = (Failover(rerouted="at_once"), Failover(rerouted="at_the_end"))
-ALL: Sequence[Fault] = (*SHARED, *FAILOVERS, DiskFull())
 
+#: Of a fault that strikes again and again.
+PERIOD_MS = 50
 WRITE = "INSERT INTO checkpoint_migrations VALUES ((SELECT max(v) + 1 FROM checkpoint_migrations))"
 READ = "SELECT count(*) FROM checkpoints"
+#: Waits for whoever holds a lock on that table, of either mode.
+LOCKING = "DELETE FROM checkpoints WHERE false"
 #: A checkpoint that needs a page of its own.
 LARGE = """
 INSERT INTO checkpoint_blobs (thread_id, channel, version, type, blob)
@@ -128,7 +131,7 @@ async def assert_served(env: CellEnvironment) -> None:
     """A new connection reads and writes at once, and nothing of a fault stands in the configuration."""
     began_s = time.monotonic()
     connection = await connect(env)
-    for query in (READ, WRITE, "SELECT pg_sleep(0.15)"):
+    for query in (READ, LOCKING, WRITE, "SELECT pg_sleep(0.15)"):
         assert await error_of(connection, query) is None
     assert time.monotonic() - began_s < 1.5
     await connection.close()
@@ -232,13 +235,30 @@ async def test_backends_are_ended_as_ordered_and_new_ones_served(which: str, env
 
 
 async def test_backends_are_ended_again_and_again(env: CellEnvironment) -> None:
-    async with TerminateBackends(period_ms=50).active(env) as witness:
+    async with TerminateBackends(period_ms=PERIOD_MS).active(env) as witness:
         for _ in range(3):
             connection = await connect(env)
             await asyncio.sleep(0.12)
             assert await error_of(connection, "SELECT 1") is not None
             await connection.close()
         assert witness.change["sessions_ended"] == 3
+    await assert_nobody_is_ended(env, witness)
+
+
+async def test_no_backend_is_ended_after_a_cancellation(env: CellEnvironment) -> None:
+    witness = await cancelled_inside(TerminateBackends(period_ms=PERIOD_MS), env)
+    await assert_nobody_is_ended(env, witness)
+
+
+async def assert_nobody_is_ended(env: CellEnvironment, witness: Witness) -> None:
+    """A session outlives three beats, and no strike is counted meanwhile."""
+    struck = dict(witness.change)
+    session = await connect(env)
+    await asyncio.sleep(3 * PERIOD_MS / 1000)
+    row = await (await session.execute("SELECT pg_backend_pid()")).fetchone()
+    assert row == (session.info.backend_pid,)
+    assert witness.change == struck
+    await session.close()
 
 
 @pytest.mark.parametrize("what", ["server", "sessions"])

@@ -11,9 +11,6 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from harness.checkers.hits import hits
-from harness.checkers.reading import read
-from harness.checkers.vacuity import Evidence
 from harness.core.cell import DEFAULT_AGENTS
 from harness.core.record import CellResult
 from harness.core.vacuity import REST, TURN_PHASES
@@ -24,8 +21,7 @@ from harness.rendering import render_all
 from harness.selection import Size, Wish, select
 from harness.store import RunRecord
 from harness.summary import summarize_record
-from tests.checkers.made_histories import AGENT, MadeCell
-from tests.vacuity.sound_cell import run_of, sound
+from tests.vacuity.sound_cell import run_of
 
 _SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "summary.schema.json"
 _numbers = itertools.count()
@@ -190,45 +186,3 @@ def test_v15_the_record_keeps_the_promise_and_every_report_shows_the_hole() -> N
     assert {(row["agent"], len(row["missed"])) for row in document["coverage"]} == {("A", 0), ("B", 4)}
     assert "What no cell met" in reports["summary.md"]
     assert 'id="met"' in reports["report.html"]
-
-
-def _hits(cell: MadeCell) -> dict[str, Json]:
-    return hits(Evidence(read(cell.history), cell.facts()))
-
-
-def test_v15_the_phases_are_those_of_the_calls_that_met_the_window() -> None:
-    def save(made: MadeCell) -> None:
-        parent = next(op.call for op in made.rows if op.f == "turn" and op.time_s == 3.0)
-        made.save("aget_tuple", parent=parent, took_s=1.0)
-        made.save("aput", parent=parent, took_s=0.5)
-
-    assert _hits(sound(save)) == {"reset_peer": {AGENT: ["load", "node", "save"]}}
-
-
-def test_v15_calls_before_and_after_a_window_were_not_met() -> None:
-    cell = MadeCell()
-    cell.gate()
-    parent = cell.begin("turn", "t5")
-    cell.save("aput", parent=parent)
-    cell.complete(parent)
-    cell.now_s = 3.0
-    cell.strike(needs_in_flight=3)
-    cell.now_s = 4.0
-    cell.heal()
-    cell.now_s = 5.0
-    cell.everybody(round_=2)
-    cell.end()
-    assert _hits(cell) == {"reset_peer": {}}
-
-
-def test_v15_at_rest_is_who_called_nobody_when_it_struck() -> None:
-    assert _hits(sound(needs_in_flight=0)) == {"reset_peer": {}}, "the agent was in the middle of three calls"
-    cell = MadeCell()
-    cell.gate()
-    cell.now_s = 3.0
-    cell.strike(needs_in_flight=0)
-    cell.heal()
-    cell.now_s = 5.0
-    cell.everybody(round_=2)
-    cell.end()
-    assert _hits(cell) == {"reset_peer": {AGENT: ["rest"]}}

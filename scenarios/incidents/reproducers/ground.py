@@ -13,9 +13,9 @@ from typing import Any
 import psycopg
 
 
-def main(run: Any, symptom: str) -> None:
+def main(run: Any, symptom: str, embedded: bool = True) -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--dsn", help="an empty database of yours")
+    parser.add_argument("--dsn", required=not embedded, help="an empty database of yours")
     parser.add_argument("--cure", action="store_true")
     args = parser.parse_args()
     print(*(f"{n} {metadata.version(n)}" for n in ("psycopg", "psycopg-pool", "langgraph-checkpoint-postgres")))
