@@ -15,7 +15,7 @@ from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from harness.core.agent import AgentUnderTest
-from harness.core.errors import UsageError
+from harness.core.errors import UsageError, kind_of
 
 #: What a graph without a ``messages`` channel must write itself.
 _OWN_STATE = ("turn_input", "turns_in", "answers_in")
@@ -56,7 +56,7 @@ def _agent_class(value: object, name: str, where: str) -> type[AgentUnderTest]:
         except (TypeError, ValueError) as error:
             raise UsageError(f"{where}: {name} must build the graph without arguments ({error})") from error
         return _around(value, name)
-    kind = "an async function" if callable(value) else f"a {type(value).__name__}"
+    kind = "an async function" if callable(value) else kind_of(value)
     raise UsageError(
         f"{where}: {name} is {kind}; allowed: a graph, a function that builds one, or a class with name and graph"
     )

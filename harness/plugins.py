@@ -6,6 +6,7 @@ another process finds the same object: :func:`canonical` makes the path absolute
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -23,7 +24,7 @@ import psycopg
 from psycopg_pool import PoolClosed
 
 from harness.core.environment import Capability
-from harness.core.errors import UsageError
+from harness.core.errors import UsageError, kind_of
 from harness.core.pool import PoolStrategy
 from harness.core.verdict import Guarantee
 
@@ -79,7 +80,17 @@ def load_object(reference: str) -> tuple[Any, str]:
         offer = f"; it has {', '.join(sorted(known))}" if known else ""
         raise UsageError(f"{path}, line 1: the file has no {name!r}{offer}")
     value = getattr(module, name)
-    return value, where_is(value, path)
+    return value, where_is(value, f"{path}, line {_line_of_name(path, name)}")
+
+
+def _line_of_name(path: Path, name: str) -> int:
+    """Where the file first binds ``name``: a value, unlike a class, does not say where it was made."""
+    for statement in ast.parse(path.read_bytes()).body:
+        for node in ast.walk(statement):
+            bound = node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else None
+            if name == bound or (isinstance(node, ast.alias) and name == (node.asname or node.name)):
+                return statement.lineno
+    return 1
 
 
 def load_file(path: Path) -> ModuleType:
@@ -169,7 +180,7 @@ def where_is(value: object, fallback: Path | str = "") -> str:
 def checked_strategy(value: object, where: str) -> type[PoolStrategy]:
     """``value`` if it is a pool strategy that can be made and driven; else UsageError."""
     if not isinstance(value, type) or not issubclass(value, PoolStrategy):
-        kind = f"class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+        kind = f"class {value.__name__}" if isinstance(value, type) else kind_of(value)
         raise UsageError(f"{where}: {kind} is not a pool strategy; derive a class from harness.PoolStrategy")
     missing = sorted(value.__abstractmethods__)
     if missing:

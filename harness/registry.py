@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from harness.checkers import ALL
-from harness.core.errors import UsageError
+from harness.core.errors import UsageError, kind_of
 from harness.core.fault import Fault
 from harness.core.pool import PoolStrategy
 from harness.core.scenario import Scenario
@@ -124,9 +124,16 @@ class Registry:
         if is_file_reference(reference):
             value, where = load_object(reference)
             if not isinstance(value, Scenario):
-                raise UsageError(f"{where}: {split(reference)[1]} is a {type(value).__name__}, not a Scenario")
+                raise UsageError(f"{where}: {split(reference)[1]} is {kind_of(value)}, not a Scenario")
             return value
-        return _pick(self.scenarios, reference, "scenario", "a family (network), or path/to/file.py:NAME")
+        if reference not in self.scenarios:
+            families = {name.partition("/")[0] for name in self.scenarios}
+            offer = did_you_mean(reference, [*sorted(families), *self.scenarios])
+            raise UsageError(
+                f"unknown scenario {reference!r}{offer} Known: the families {', '.join(sorted(families))}, what "
+                "`poolproof list scenarios` shows, or path/to/file.py:NAME"
+            )
+        return self.scenarios[reference]
 
     def scenario_references(self, reference: str) -> tuple[str, ...]:
         """What ``reference`` stands for: one scenario, a whole family (``network``), or all of a file's."""

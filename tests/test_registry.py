@@ -133,6 +133,7 @@ BAD_POOLS = {
     "exits": ("import sys\nsys.exit(0)\n", "line 2: the file does not import: SystemExit: 0"),
     "no_such_name": ("class Other:\n    pass\n", "line 1: the file has no 'Mine'; it has Other"),
     "a_function": ("def Mine():\n    pass\n", "line 1: a function is not a pool strategy"),
+    "a_number": ("X = 1\nMine = 7\n", "line 2: an int is not a pool strategy"),
     "a_stranger": ("class Mine:\n    pass\n", "line 1: class Mine is not a pool strategy"),
     "no_method": (
         "from harness import PoolStrategy\nclass Mine(PoolStrategy):\n    name = 'mine'\n",
@@ -343,7 +344,7 @@ class TestScenariosFromFiles:
 
     def test_what_is_no_scenario_is_refused(self, write: Callable[[str], Path]) -> None:
         path = write(self.SOURCE)
-        with pytest.raises(UsageError, match="NUMBER is a int, not a Scenario"):
+        with pytest.raises(UsageError, match=r"line \d+: NUMBER is an int, not a Scenario"):
             default_registry().scenario_references(f"{path}:NUMBER")
         empty = write("X = 1\n")
         with pytest.raises(UsageError, match="no Scenario at module level"):

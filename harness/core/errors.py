@@ -28,3 +28,9 @@ class MissingComponent(ComponentError):
 
 class HealError(ComponentError):
     """A fault would not heal: the environment is thrown away (ERROR)."""
+
+
+def kind_of(value: object) -> str:
+    """``an int``, ``a list``: what a value is, as part of a sentence."""
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -20,6 +20,8 @@ _NAME = re.compile(r"^[a-z0-9_]+/[a-z0-9_]+$")
 SLOW_FACTOR = 3.0
 #: How long a scenario without any window is driven.
 IDLE_PLAN_S = 2.0
+#: The bound after an outage of at least this many seconds: reconnects back off meanwhile.
+LONG_RECOVER_S, LONG_OUTAGE_S = 6.0, 10.0
 #: Recovery bounds above this are refused.
 RECOVER_LIMIT_S = 10.0
 
@@ -43,7 +45,7 @@ class Bounds:
             value = getattr(self, name)
             if not math.isfinite(value) or not low <= value <= high:
                 raise UsageError(f"bounds: {name} is {value!r}; allowed: {low:g} to {high:g}")
-        if self.recover_s not in (3.0, 6.0) and not self.recover_why:
+        if self.recover_s not in (3.0, LONG_RECOVER_S) and not self.recover_why:
             raise UsageError(f"bounds: recover_s is {self.recover_s:g}, so recover_why must say why")
 
 
@@ -97,6 +99,12 @@ class Scenario:
         if self.question not in (1, 2, 3, 4):
             raise UsageError(f"scenario {self.name}: question is {self.question!r}; allowed: 1 to 4")
         check_plan(self.plan)
+        outage_s = max((window.stop_s - window.start_s for window in self.plan), default=0.0)
+        if self.bounds.recover_s == LONG_RECOVER_S and not self.bounds.recover_why and outage_s < LONG_OUTAGE_S:
+            raise UsageError(
+                f"scenario {self.name}: recover_s is {LONG_RECOVER_S:g}, its longest window {outage_s:g} s; allowed: "
+                f"windows of {LONG_OUTAGE_S:g} s and more, or a recover_why"
+            )
         if bool(self.plan) is self.baseline:
             has = f"a plan of {len(self.plan)} windows" if self.plan else "a plan without any window"
             allowed = "a baseline has none" if self.plan else "at least one window, or baseline=True"
@@ -118,11 +126,6 @@ class Scenario:
     def heading(self) -> str:
         """The title, and where an incident was reported."""
         return f"{self.title} ({self.incident.source})" if self.incident else self.title
-
-    @property
-    def outage_s(self) -> float:
-        """The longest window."""
-        return max((w.stop_s - w.start_s for w in self.plan), default=0.0)
 
     @property
     def scheduled_s(self) -> float:

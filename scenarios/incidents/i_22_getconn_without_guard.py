@@ -16,7 +16,7 @@ SCENARIO = Scenario(
     question=4,
     load=ONE_EACH,
     plan=(Window(BlackHole(), 0.0, 8.0),),
-    bounds=Bounds(deadline_s=3.0, recover_s=6.0, hang_fail_s=12.0),
+    bounds=Bounds(deadline_s=3.0, recover_s=6.0, recover_why="calls of 3 s hang until the silence ends"),
     full_only=True,
     durabilities=("async",),
     incident=Incident(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -26,6 +27,8 @@ from harness.core.fault import (
     plan_from_json,
     plan_to_json,
 )
+from harness.core.scenario import Bounds, Scenario
+from harness.workloads.closed_loop import ClosedLoop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,3 +185,22 @@ def test_windows_of_different_faults_may_overlap_and_equal_ones_may_touch() -> N
     other = {"kind": "wobble", "wobble_ms": 7}
     plan = plan_from_json([_row(), _row(fault=other), _row(start_s=1.5, stop_s=2.0)], KINDS)
     assert [window.stop_s for window in plan] == [1.5, 1.5, 2.0]
+
+
+@pytest.mark.parametrize(("stop_s", "why", "refused"), [(9.5, "", True), (9.5, "because", False), (10.0, "", False)])
+def test_a_bound_of_six_seconds_needs_an_outage_of_ten_or_a_reason(stop_s: float, why: str, refused: bool) -> None:
+    ground = (
+        pytest.raises(UsageError, match=r"recover_s is 6, its longest window 9\.5 s; allowed: windows of 10 s and more")
+        if refused
+        else contextlib.nullcontext()
+    )
+    with ground:
+        Scenario(
+            name="x/y",
+            title="t",
+            why="w",
+            question=1,
+            load=ClosedLoop(),
+            plan=(Window(Wobble(), 0.0, stop_s),),
+            bounds=Bounds(recover_s=6.0, recover_why=why),
+        )
