@@ -172,7 +172,10 @@ PREPARED_STATEMENTS = Scenario(
     question=1,
     load=LOAD,
     baseline=True,
-    strategies=("pgbouncer_transaction", "pgbouncer_prepared", "prepared_at_once", "prepared_by_default"),
+    strategies=(  # PgBouncer keeps none, or 100; psycopg prepares never, at once, or at the fifth time
+        *("pgbouncer_transaction", "prepared_at_once", "prepared_by_default"),
+        *("pgbouncer_prepared_never", "pgbouncer_prepared", "pgbouncer_prepared_late"),
+    ),
     must_catch=(("prepared_at_once", Guarantee.AVAILABLE), ("prepared_by_default", Guarantee.AVAILABLE)),
     full_only=True,
 )
