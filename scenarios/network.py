@@ -249,7 +249,9 @@ RECREATE_NO_FAULT = Scenario(
     must_catch=(
         ("naive_recreate", Guarantee.NO_POOL_CLOSED),
         ("naive_recreate", Guarantee.RECOVERS),
+        ("naive_recreate", Guarantee.AVAILABLE),
         ("graceful_degradation", Guarantee.RECOVERS),
+        ("graceful_degradation", Guarantee.AVAILABLE),
         ("instance_tracking_naive", Guarantee.NO_POOL_CLOSED),
         ("pool_reference_naive", Guarantee.NO_POOL_CLOSED),
     ),

@@ -28,6 +28,7 @@ from harness.environments.components import (
 )
 from harness.environments.leases import memory_has_room, reachable_temp_dir
 from harness.environments.processes import command
+from harness.environments.tls import find_tls_postgres
 
 #: The oldest versions that Poolproof is right on, and why.
 _PACKAGES = (
@@ -77,6 +78,8 @@ def diagnose() -> tuple[Check, ...]:
             lambda: find_pgbouncer(_silent, download=False),
             available=PGBOUNCER_VARIABLE not in os.environ and pgbouncer_package.possible(),
         ),
+        _tls_postgres(),
+        _small_disk(),
         _docker(),
         _cores(),
         _room("temp dir", reachable_temp_dir()),
@@ -115,6 +118,25 @@ def _component(name: str, find: Callable[[], Component], *, available: bool) -> 
     except ComponentError as error:
         return Check(name, False, False, "", "", str(error), "choose another one, or unset the variable")
     return Check(name, True, True, found.version, str(found.path), found.chosen_by, "")
+
+
+def _tls_postgres() -> Check:
+    """For information: the scenarios that need it are SKIP without."""
+    name, use = "postgres with TLS", "only for scenarios with TLS"
+    try:
+        found = find_tls_postgres()
+    except MissingComponent as error:
+        return Check(name, True, False, "", "", f"{use}: {error}", error.fix)
+    except ComponentError as error:
+        return Check(name, True, False, "", "", f"{use}: {error}", "choose another one, or unset the variable")
+    return Check(name, True, True, found.version, str(found.path), f"{use}; {found.chosen_by}", "")
+
+
+def _small_disk() -> Check:
+    """For information, likewise: only root may mount a disk that is quickly full."""
+    root = os.geteuid() == 0
+    fix = "" if root else "run as root: only root may mount one"
+    return Check("small disk", True, root, "a tmpfs" if root else "", "", "only for scenarios with a full disk", fix)
 
 
 def _docker() -> Check:
