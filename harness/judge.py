@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from harness.checkers import ALL
 from harness.checkers.measures import measure
 from harness.checkers.reading import read, text
-from harness.checkers.symptom import sightings
+from harness.checkers.symptom import is_shown, sightings
 from harness.checkers.timeline import timeline
 from harness.core.cell import CellSpec
 from harness.core.facts import Facts
@@ -221,7 +221,7 @@ def with_symptom(result: CellResult, history: History, incident: Incident) -> Ce
     result = dataclasses.replace(result, measures={**result.measures, **found.measures()})
     if result.strategy != incident.red:
         return result
-    seen = (SYMPTOM,) if found.times else ()
+    seen = (SYMPTOM,) if is_shown(found, incident, result.measures) else ()
     return dataclasses.replace(
         result,
         role="control",

@@ -219,12 +219,15 @@ def test_scenarios_and_agents_import_their_neighbours_relatively() -> None:
 
 
 def test_what_a_team_copies_stands_alone() -> None:
-    """``pools/deadline.py`` and ``pools/finish_turn.py`` go into other people's services."""
+    """These files of ``pools/`` go into other people's services, side by side: they import each other relatively."""
+    copied = {"deadline", "finish_turn", "nothing_lost", "uncancelled", "writable"}
     allowed = {*sys.stdlib_module_names, "psycopg", "psycopg_pool", "langgraph", "langchain_core", "__future__"}
-    for name in ("deadline", "finish_turn"):
+    for name in copied:
         path = ROOT / "harness" / "pools" / f"{name}.py"
         tops = {top.split(".")[0] for top in _imports(path)}
         assert tops <= allowed, f"{place(path)} imports {sorted(tops - allowed)}"
+        beside = {node.module for node in ast.walk(tree_of(path)) if isinstance(node, ast.ImportFrom) and node.level}
+        assert beside <= copied, f"{place(path)} imports {sorted(map(str, beside - copied))}"
 
 
 def _imports(path: Path) -> Iterator[str]:

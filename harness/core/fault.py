@@ -177,7 +177,7 @@ def check_plan(plan: Sequence[Window]) -> None:
     """Refuse two windows that overlap where healing one would heal the other.
 
     That is so for two of the same fault (same JSON), and for two whose optional property ``heals`` names the same
-    thing: a toxic, the proxy's port ...
+    thing: a toxic, the proxy's port ... It is one name, or a tuple of them.
     """
     for first in range(len(plan)):
         for second in range(first + 1, len(plan)):
@@ -196,5 +196,10 @@ def _healed_by_both(a: Fault, b: Fault) -> str:
     """What the healing of either would take from the other; empty if nothing."""
     if fault_to_json(a) == fault_to_json(b):
         return "the damage"
-    heals: str = getattr(a, "heals", "")
-    return heals if heals and heals == getattr(b, "heals", "") else ""
+    others = _heals(b)
+    return next((name for name in _heals(a) if name in others), "")
+
+
+def _heals(fault: Fault) -> tuple[str, ...]:
+    names: str | tuple[str, ...] = getattr(fault, "heals", ())
+    return (names,) if isinstance(names, str) else names

@@ -24,6 +24,8 @@ class Incident:
     under the scenario's one plan. ``symptom`` is a regular expression for ``Class: message`` of an exception or of one
     in its graph, met by an operation whose ``f`` is in ``seen_by``: those of callers, unless the user saw it elsewhere
     (``aput`` for a save in the background, ``open`` for a start, ``log`` for a line of the log).
+    ``wasted_nodes`` is how many nodes must have run on after a save that failed, for the symptom to count as shown;
+    for an incident whose words any outage has.
     It is empty where the symptom is a silence, a hang or
     slowness; then the scenario's ``must_catch`` names the guarantee that shows it. ``correction`` says, in words, what
     the report has wrong, or what is different with the versions of today.
@@ -36,6 +38,7 @@ class Incident:
     green: str
     symptom: str = ""
     seen_by: tuple[str, ...] = CALLS
+    wasted_nodes: int = 0
     correction: str = ""
 
     def __post_init__(self) -> None:
@@ -44,6 +47,8 @@ class Incident:
             raise UsageError(f"{where}: number and issue are {self.number} and {self.issue}; allowed: 1 and above")
         if not _REPO.match(self.repo):
             raise UsageError(f"{where}: repo is {self.repo!r}; allowed: owner/name, or a forum's host")
+        if self.wasted_nodes < 0:
+            raise UsageError(f"{where}: wasted_nodes is {self.wasted_nodes}; allowed: 0 and above")
         if self.red == self.green:
             raise UsageError(f"{where}: red and green are both {self.red!r}; allowed: two strategies")
         try:

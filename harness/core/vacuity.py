@@ -55,5 +55,5 @@ _MEANINGS = {
     "V12": "a control that must be caught breaking a guarantee was caught in this run",
     "V13": "the leak detector saw the connections that were certainly there",
     "V14": "every window lasted as long as planned, and the machine ran meanwhile",
-    "V15": "every fault met every agent in every phase of a turn somewhere in the run",
+    "V15": "every fault that strikes in ten cells or more met every agent, and every phase of a turn on some agent",
 }

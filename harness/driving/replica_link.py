@@ -81,6 +81,7 @@ class Link:
         self.ended: asyncio.Future[int | None] = loop.create_future()  # its status as waitpid has it, None if unknown
         self.taking = False
         self.ordered = False
+        self.told = False  # to end, by a fault, which has another one started
         self.stopped_s: float | None = None
         self.waiting: tuple[int, int] = (0, 0)
         self.lost: list[int] = []

@@ -42,7 +42,7 @@ class ReplicaGroup:
         self.conninfo = conninfo
         self.link: Link | None = None
         self.opened = False
-        self.away = False  # ended by a fault, which starts it again
+        self.beginning: asyncio.Task[None] | None = None  # the present process is being started
         self.restarts = 0
         self._replicas = replicas
 
@@ -102,7 +102,17 @@ class Replicas:
     # -- from start to end ----------------------------------------------------------------------------------------
 
     async def begin(self, group: ReplicaGroup) -> None:
-        """Start a process of the group and wait until it takes calls. Raises StrategyBroken, ComponentError."""
+        """Start a process of the group and wait until it takes calls. Raises StrategyBroken, ComponentError.
+
+        There is never more than one: whoever comes while one is being started waits for that, and whoever is
+        cancelled leaves it to them.
+        """
+        if group.beginning is None or group.beginning.done():
+            group.beginning = asyncio.ensure_future(self._begin(group))
+            group.beginning.add_done_callback(_heard)
+        await asyncio.shield(group.beginning)
+
+    async def _begin(self, group: ReplicaGroup) -> None:
         link = Link(next(self._names), group.name, self._recorder, self._draining)
         self._links[link.name] = group.link = link
         order = Order(name=link.name, group=group.name, conninfo=group.conninfo, began_s=self._began_s)
@@ -133,7 +143,7 @@ class Replicas:
 
     def _missed(self, group: ReplicaGroup, link: Link) -> bool:
         """True if the process that ended is the group's present one, and nobody meant it to end."""
-        return group.link is link and not (self._closing or group.away or link.ordered)
+        return group.link is link and not (self._closing or link.told or link.ordered)
 
     async def end(self, group: ReplicaGroup) -> None:
         """Close the strategy and end the process; kill it if it does not. Bounded."""
@@ -156,6 +166,9 @@ class Replicas:
     async def finish(self) -> None:
         """Wait until every row of the processes is written. Bounded."""
         self._closing = True
+        for group in self.groups.values():
+            if group.beginning is not None:
+                group.beginning.cancel()
         if self._tasks:
             _, left = await asyncio.wait(self._tasks, timeout=_KILL_LIMIT_S)
             for task in left:
@@ -210,16 +223,20 @@ class Replicas:
 
     async def _end_by(self, group: str, number: signal.Signals, limit_s: float) -> Mapping[str, Json]:
         link = self._present(group)
-        self.groups[group].away = True
         #  A drained process owes every call that it took an answer; a killed one cannot.
         link.ordered = number is signal.SIGKILL
         change = self._signal(link, number)
+        link.told = True
+        await self._ended(link, limit_s)
+        return {**change, "status": link.ended.result()}
+
+    async def _ended(self, link: Link, limit_s: float = DRAIN_LIMIT_S) -> None:
+        """Wait for the end of a process that was told to end; kill it after ``limit_s``, as a container engine does."""
         if not await self._over(link, limit_s):
-            if number is signal.SIGKILL:
-                raise ComponentError(f"replica {group} (pid {change['pid']}) does not end, not even by SIGKILL")
-            self._nursery.signal(link.name, signal.SIGKILL)  # as a container engine does
-            await self._over(link, _KILL_LIMIT_S)
-        return {**change, "status": link.ended.result() if link.ended.done() else None}
+            self._nursery.signal(link.name, signal.SIGKILL)
+            if not await self._over(link, _KILL_LIMIT_S):
+                pid = link.pid.result()
+                raise ComponentError(f"replica {link.group} (pid {pid}) does not end, not even by SIGKILL")
 
     async def freeze(self, group: str) -> Mapping[str, Json]:
         link = self._present(group)
@@ -245,8 +262,9 @@ class Replicas:
 
     async def start(self, group: str) -> None:
         found = self.groups[group]
-        found.away = False
-        if found.link is not None and found.link.taking:
+        if found.link is not None and found.link.told:
+            await self._ended(found.link)  # whoever told it may have been cancelled since
+        elif found.link is not None and found.link.taking:
             return
         try:
             await self.begin(found)
@@ -277,3 +295,9 @@ class Replicas:
                 return False
             await asyncio.sleep(_POLL_S)
         return True
+
+
+def _heard(beginning: asyncio.Task[None]) -> None:
+    """Whoever waited for it may have been cancelled: then nobody else asks what it ended in."""
+    if not beginning.cancelled():
+        beginning.exception()

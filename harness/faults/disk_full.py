@@ -6,6 +6,7 @@ own: where that is full, Postgres ends itself, and that is what the crash is for
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -38,8 +39,15 @@ class DiskFull:
 
     @asynccontextmanager
     async def _active(self, env: Environment) -> AsyncIterator[Witness]:
+        filling = asyncio.ensure_future(env.server.fill_disk())
+
+        async def free() -> None:
+            await asyncio.wait({filling})  # it writes on in its thread, also when nobody waits for it any more
+            await env.server.free_disk()
+
         try:
-            witness = Witness(dict(await env.server.fill_disk()))
-            yield witness
+            yield Witness(dict(await asyncio.shield(filling)))
         finally:
-            await heal(env.server.free_disk, "the full disk")
+            await heal(free, "the full disk")
+            if not filling.cancelled():
+                filling.exception()  # whoever was cancelled did not hear of it

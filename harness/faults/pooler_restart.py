@@ -27,9 +27,9 @@ class PoolerRestart:
     holds_connections: ClassVar[bool] = False
 
     @property
-    def heals(self) -> str:
-        """What leaving the window puts back."""
-        return "the pooler's process"
+    def heals(self) -> tuple[str, ...]:
+        """What leaving the window puts back: a new process knows nothing of what its predecessor was told."""
+        return ("the pooler's service", "the pooler's slots")
 
     @property
     def delay_ms(self) -> float:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
-from harness.faults.replicas import check_replica, struck
+from harness.faults.replicas import check_replica, process_of, struck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class ReplicaDrain:
     @property
     def heals(self) -> str:
         """What leaving the window puts back."""
-        return f"the process of replica {self.replica}"
+        return process_of(self.replica)
 
     @property
     def delay_ms(self) -> float:

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
-from harness.faults.replicas import check_replica, group_of, struck
+from harness.faults.replicas import check_replica, group_of, process_of, struck
 from harness.faults.toxics import check_range
 
 
@@ -44,7 +44,7 @@ class ReplicaFreeze:
     @property
     def heals(self) -> str:
         """What leaving the window puts back."""
-        return f"the process of replica {self.replica}"
+        return process_of(self.replica)
 
     @property
     def delay_ms(self) -> float:

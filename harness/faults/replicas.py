@@ -14,13 +14,20 @@ from harness.faults.toxics import check_range, heal
 
 #: A process is hit when it has so many calls and another one is there to go on, or after so long.
 CALLS_N = 2
+#: Replica groups that a fault can name, counted from 0.
+REPLICAS_N = 2
 WAIT_S = 5.0
 _POLL_S = 0.002
 
 
 def check_replica(kind: str, replica: int) -> None:
     """Replica groups are counted from 0."""
-    check_range(kind, "replica", replica, 0, 1)
+    check_range(kind, "replica", replica, 0, REPLICAS_N - 1)
+
+
+def process_of(replica: int) -> str:
+    """What a fault of that replica's process puts back."""
+    return f"the process of replica {replica}"
 
 
 def group_of(env: Environment, replica: int) -> str:

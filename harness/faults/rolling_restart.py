@@ -11,7 +11,7 @@ from typing import ClassVar
 from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
 from harness.core.verdict import Json
-from harness.faults.replicas import busy
+from harness.faults.replicas import REPLICAS_N, busy, process_of
 from harness.faults.toxics import check_range, heal
 
 
@@ -32,9 +32,9 @@ class RollingRestart:
         check_range(self.kind, "pause_ms", self.pause_ms, 0, 60_000)
 
     @property
-    def heals(self) -> str:
+    def heals(self) -> tuple[str, ...]:
         """What leaving the window puts back."""
-        return "the processes of all replicas"
+        return tuple(process_of(replica) for replica in range(REPLICAS_N))
 
     @property
     def delay_ms(self) -> float:
@@ -61,4 +61,4 @@ class RollingRestart:
                 await env.replicas.start(group)
             yield Witness({"processes": ended})
         finally:
-            await heal(start_all, self.heals)
+            await heal(start_all, "the processes of all replicas")

@@ -52,6 +52,11 @@ class TooManyConnections:
         check_range(self.kind, "leave", self.leave, 0, _LIMIT)
 
     @property
+    def heals(self) -> str:
+        """What leaving the window gives back: one crowd would end the other, or count on its places."""
+        return "the crowd of connections"
+
+    @property
     def delay_ms(self) -> float:
         """Refused at once."""
         return 0.0
@@ -82,7 +87,7 @@ class TooManyConnections:
                     raise ComponentError("the server still gives no connection")
                 await crowd.pop().close()
 
-            await heal(leave, "the crowd of connections")
+            await heal(leave, self.heals)
 
 
 async def _give_up(connection: psycopg.AsyncConnection[Any], crowd: list[Any], slots: int) -> None:

@@ -29,7 +29,8 @@ class LintFinding:
     """One misconfiguration.
 
     ``incidents`` are numbers of docs/incidents.md (``I-19``), or the public report (``owner/name#1``) where the
-    catalogue has none; empty if nobody is known to have reported one. ``scenarios`` are those in which it can be seen.
+    catalogue has none; empty if nobody is known to have reported one, and then ``mode`` says what fails. ``scenarios``
+    are those in which it can be seen.
     """
 
     check: str
@@ -40,11 +41,12 @@ class LintFinding:
     fix: str
     incidents: tuple[str, ...]
     scenarios: tuple[str, ...] = ()
+    mode: str = ""
 
     @property
     def causes(self) -> str:
-        """The incidents in one line."""
-        return ", ".join(self.incidents) or "no incident of the catalogue"
+        """The incidents in one line, or what fails."""
+        return ", ".join(self.incidents) or self.mode
 
 
 @dataclass(frozen=True, slots=True)

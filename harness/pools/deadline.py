@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import copy_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg.errors import ReadOnlySqlTransaction
 
-from harness.pools.writable import TakesNoWrites, check_told
+from .writable import TakesNoWrites, check_told
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig

@@ -9,7 +9,7 @@ connection on which no answer comes.
 
 from __future__ import annotations
 
-from harness.pools.nothing_lost import ClosingConnection
+from .nothing_lost import ClosingConnection
 
 
 class UncancelledConnection(ClosingConnection):

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import scalar_row
 
-from harness.pools.uncancelled import UncancelledConnection
+from .uncancelled import UncancelledConnection
 
 _TOLD = ("default_transaction_read_only", "in_hot_standby")
 #: It costs what ``SELECT 1`` costs, and is asked of the server itself, whatever stands between.

@@ -73,7 +73,7 @@ def _run(python: Path, script: Path, dsn: str, limit_s: float) -> tuple[Shown, s
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env={key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PG"))},
+        env={**_surroundings(), "LANGGRAPH_STRICT_MSGPACK": "true"},
     )
     try:
         said, _ = process.communicate(timeout=limit_s)
@@ -89,6 +89,11 @@ def _run(python: Path, script: Path, dsn: str, limit_s: float) -> tuple[Shown, s
     if process.returncode == 0 and lines[-1] == "no symptom":
         return Shown.DOES_NOT, ""
     return Shown.BROKE, f"exit {process.returncode}: {lines[-1]}"
+
+
+def _surroundings() -> dict[str, str]:
+    """Ours, without what would lead a script to other modules or another server."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PG"))}
 
 
 def _wake(postgres: PostgresServer) -> None:

@@ -24,7 +24,13 @@ SCENARIO = Scenario(
         repo="langchain-ai/langgraph",
         issue=8234,
         symptom=r"PoolTimeout: couldn't get a connection after 3\.00 sec",
+        wasted_nodes=1,  # every outage has the timeout; that nodes ran on whose saves were lost is the incident
         red="pool_without_check",
         green="self_healing_retry",
+        correction=(
+            "Durability sync keeps what is shown and what is stored together, and is no cure of the outage: the turn "
+            "ends in an error at the first save that fails. The green arm is therefore a retry under the default: it "
+            "finishes the turn from what is stored, so the answer is whole and so is the state."
+        ),
     ),
 )

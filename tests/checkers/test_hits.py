@@ -1,4 +1,4 @@
-"""Which window met which agent in which phase of a turn (V15): on histories made by hand, to the edge of each window."""
+"""Which window met which agent in which phase of a turn (V15), on histories made by hand."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Timed(MadeCell):
         if until_s is not None:
             self._plans.append((until_s, "answer", self._number, {}))
 
-    def played(self, kind: str = "reset_peer", **window: Json) -> dict[str, Json]:
+    def played(self, *, needs_in_flight: int = 3) -> dict[str, Json]:
         """What the window of 3 to 6 s met."""
         plans = [*self._plans, (SINCE_S, "strike", -1, {}), (UNTIL_S, "heal", -1, {}), (9.0, "end", 10**6, {})]
         calls: dict[int, int] = {}
         for time_s, what, number, value in sorted(plans, key=lambda plan: (plan[0], plan[2])):
             self.now_s = time_s
             if what == "strike":
-                self.strike(kind=kind, **{"needs_in_flight": 3, **window})
+                self.strike(needs_in_flight=needs_in_flight)
             elif what == "heal":
                 self.heal()
             elif what == "end":
@@ -62,7 +62,7 @@ class Timed(MadeCell):
                 calls[number] = self.begin("turn", f"t{number}", thread=f"{value['agent']}.u{number}.0")
             else:
                 parent = value["parent"]
-                inside = {"parent": calls[parent] if isinstance(parent, int) else None, "thread": "", "turn": ""}
+                inside: dict[str, Json] = {"parent": calls[parent] if isinstance(parent, int) else None}
                 calls[number] = self.invoke(what, "g0/x", inside)
         return _hits(self)
 

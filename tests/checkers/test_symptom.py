@@ -1,10 +1,12 @@
-"""What counts as an incident's symptom: which rows, which of the exceptions in a graph, and what is said of the first."""
+"""What counts as an incident's symptom: which rows, which exceptions of a graph, and what is said of the first."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from harness.checkers.symptom import sightings
+from harness.checkers.symptom import is_shown, sightings
 from harness.core.history import ErrorInfo, History, Op, OpType
 from harness.core.incident import LOG, Incident
 from harness.core.verdict import Json
@@ -79,3 +81,18 @@ def test_lines_of_the_log_count_where_the_user_saw_it_there() -> None:
 def test_a_row_of_the_log_with_an_error_is_read_as_an_error() -> None:
     rows = [row(0, LOG, ("X", "calm"), text="boom")]
     assert sightings(History(rows), incident("boom", LOG)).times == 0
+
+
+@pytest.mark.parametrize(
+    ("times", "due", "measures", "shown"),
+    [
+        (0, 0, {"wasted_nodes": 9}, False), (1, 0, {}, True), (2, 0, {"wasted_nodes": 0}, True), (1, 1, {}, False),
+        (1, 3, {"wasted_nodes": 2}, False), (1, 3, {"wasted_nodes": 3}, True), (1, 3, {"wasted_nodes": 4}, True),
+        (0, 3, {"wasted_nodes": 4}, False), (1, 0, {"wasted_nodes": "many"}, False),
+    ],
+)  # fmt: skip
+def test_it_is_shown_by_the_words_and_as_many_nodes_in_vain_as_are_due(
+    times: int, due: int, measures: dict[str, Json], shown: bool
+) -> None:
+    found = sightings(History([row(n, "turn", ("X", "boom")) for n in range(times)]), incident())
+    assert is_shown(found, dataclasses.replace(incident(), wasted_nodes=due), measures) is shown

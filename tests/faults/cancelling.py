@@ -45,4 +45,4 @@ async def cancelled_while_installed(fault: Fault, env: CellEnvironment, after_s:
     await asyncio.sleep(after_s)
     task.cancel()
     await asyncio.wait({task}, timeout=_LIMIT_S)
-    assert task.cancelled()
+    assert task.cancelled(), task

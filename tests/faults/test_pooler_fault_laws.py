@@ -318,3 +318,14 @@ async def test_a_cell_without_a_pooler_says_so(stack: Stack) -> None:
         with pytest.raises(MissingComponent, match="no proxy") as raised:
             await plain.link.toxics()
         assert "POOLER_LINK" in raised.value.fix
+
+
+async def test_what_a_new_pooler_would_forget_is_refused_beside_its_restart() -> None:
+    for fault, name in (
+        (PoolerHalted(), "service"),
+        (PoolerHalted(order="kill"), "service"),
+        (PoolerExhausted(), "slots"),
+    ):
+        with pytest.raises(UsageError, match=f"heals the pooler's {name} of the other"):
+            check_plan((Window(PoolerRestart(), 0.0, 2.0), Window(fault, 1.0, 3.0)))
+    check_plan((Window(PoolerHalted(), 0.0, 2.0), Window(PoolerExhausted(), 1.0, 3.0)))

@@ -25,6 +25,7 @@ from harness.faults.replica_kill import ReplicaKill
 from harness.faults.rolling_restart import RollingRestart
 from harness.registry import default_registry
 from tests.driving.replica_service import BOUNDS, Service, nursery_of, service
+from tests.faults.cancelling import cancelled_while_installed
 
 ALL: tuple[Fault, ...] = (
     ReplicaKill(),
@@ -197,6 +198,40 @@ async def test_a_cancellation_inside_the_window_heals_too(fault: Fault, stack: S
         await assert_healed(at)
 
 
+@pytest.mark.parametrize("fault", ALL, ids=name_of)
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2, 0.5])
+async def test_a_cancellation_while_it_is_installed_heals_too(
+    fault: Fault, after_s: float, stack: Stack, nursery: Nursery
+) -> None:
+    async with service(stack, nursery) as at:
+        async with users(at):
+            await asyncio.sleep(0.1)
+            await cancelled_while_installed(fault, at.env, after_s)
+            now = {group: at.pid(group) for group in ("g0", "g1")}
+            assert all(at.replicas.takes_calls(group) for group in now)
+            await asyncio.sleep(1.0)  # longer than a call, which is what a process that was told to end waits for
+        assert {group: at.pid(group) for group in now} == now, "what there is when it has healed stays"
+        await assert_healed(at)
+        begun, ended = at.events("started"), at.events("ended")
+        assert {row["pid"] for row in begun} - {row["pid"] for row in ended} == set(now.values()), "and nothing else"
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.1])
+async def test_a_start_that_is_cancelled_leaves_no_second_process(
+    after_s: float, stack: Stack, nursery: Nursery
+) -> None:
+    """As when a rolling restart is cancelled while it waits for the next process."""
+    async with service(stack, nursery) as at:
+        await at.replicas.kill("g0")
+        starting = asyncio.ensure_future(at.replicas.start("g0"))
+        await asyncio.sleep(after_s)
+        starting.cancel()
+        await at.replicas.start("g0")
+        assert set(at.replicas.pids()) == {at.pid("g0"), at.pid("g1")}
+        assert len(at.events("started")) == 3
+        await assert_healed(at)
+
+
 async def test_a_replica_that_cannot_be_started_again_would_not_heal(stack: Stack, nursery: Nursery) -> None:
     async with service(stack, nursery) as at:
         with pytest.raises(HealError, match="the process of replica 0 would not heal"):
@@ -242,3 +277,10 @@ def test_one_process_is_hit_once_at_a_time() -> None:
     with pytest.raises(UsageError, match="the process of replica 0"):
         check_plan((Window(ReplicaKill(), 0.0, 2.0), Window(ReplicaFreeze(), 1.0, 3.0)))
     check_plan((Window(ReplicaKill(), 0.0, 2.0), Window(ReplicaFreeze(replica=1), 1.0, 3.0)))
+
+
+@pytest.mark.parametrize("replica", [0, 1])
+def test_no_process_is_hit_while_all_are_replaced(replica: int) -> None:
+    with pytest.raises(UsageError, match=f"the process of replica {replica}"):
+        check_plan((Window(RollingRestart(), 0.0, 2.0), Window(ReplicaKill(replica=replica), 1.0, 3.0)))
+    check_plan((Window(RollingRestart(), 0.0, 2.0), Window(ReplicaKill(replica=replica), 2.0, 3.0)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from harness.core.record import CellResult
 from harness.environments import leases
+from harness.selection import ci_requires_all
 from harness.store import RunRecord, load_cells, read_history, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,6 +137,28 @@ def fire(
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)  # a wrapper's child, too
             process.wait(GONE_S)
+
+
+def namespace(*kinds: str, probe: str) -> tuple[tuple[str, ...], str]:
+    """How to run a command in namespaces of its own of these kinds, in which the command ``probe`` works, and what to
+    put before a command in there so that it has the caller's own user id again: empty for root, who needs no help.
+
+    Anybody else may be root in namespaces alone. Where not even that is allowed, the test fails if CI is set, and is
+    skipped if not.
+    """
+    back = f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()}"
+    said = "there is no unshare on PATH"
+    for user, again in (((), ""), (("--user", "--map-root-user"), back)) if shutil.which("unshare") else ():
+        unshare = ("unshare", *user, *kinds)
+        command = [*unshare, "sh", "-c", f"{probe} && {again} true"]
+        tried = subprocess.run(command, capture_output=True, check=False, timeout=10)
+        if tried.returncode == 0:
+            return unshare, again
+        said = tried.stderr.decode(errors="replace").strip()
+    words = f"no namespaces ({' '.join(kinds)}) are to be had on this machine: {said}"
+    if ci_requires_all():
+        pytest.fail(words)
+    pytest.skip(words)
 
 
 def stat_fields(pid: int) -> list[str]:

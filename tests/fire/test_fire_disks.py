@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ import pytest
 
 from harness.core.verdict import Verdict
 from harness.store import read_history
-from tests.fire.ground import PLUGINS, Fire, assert_nothing_left, fire
+from tests.fire.ground import PLUGINS, Fire, assert_nothing_left, fire, namespace
 
 pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
@@ -43,25 +42,13 @@ def test_row_15_two_runs_share_nothing_and_never_a_folder(tmp_path: Path) -> Non
 
 
 #: Run the command on a disk of its own ($1 its options, $2 where) in a mount namespace, which goes when we go; keep in
-#: $3 what lay there.
+#: $3 what lay there. $4 makes us the user that we were.
 ON_A_DISK = """
 mount -t tmpfs -o "$1" tmpfs "$2" && mount -t tmpfs -o size=64m tmpfs /dev/shm || exit 99
-disk=$2 kept=$3; shift 3
-"$@"; status=$?
+disk=$2 kept=$3 back=$4; shift 4
+$back "$@"; status=$?
 rm -f "$disk/ballast"; cp -r "$disk/." "$kept/"; exit $status
 """
-
-
-def may_mount() -> bool:
-    """True where this process may make a mount namespace, as root may on most machines."""
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        return False
-    probe = [unshare, "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    return subprocess.run(probe, capture_output=True, check=False, timeout=10).returncode == 0
-
-
-needs_mount = pytest.mark.skipif(not may_mount(), reason="no mount namespace is to be had, so no small disk")
 
 
 @pytest.fixture
@@ -74,8 +61,9 @@ def disk() -> Iterator[Path]:
 
 def on_a_disk(disk: Path, size: str, kept: Path) -> tuple[str, ...]:
     """The wrapper that gives a run a disk of ``size``; its files are in ``kept`` afterwards."""
+    unshare, back = namespace("--mount", probe="mount -t tmpfs tmpfs /mnt")
     kept.mkdir()
-    return ("unshare", "--mount", "sh", "-c", ON_A_DISK, "sh", f"size={size},mode=1777", str(disk), str(kept))
+    return (*unshare, "sh", "-c", ON_A_DISK, "sh", f"size={size},mode=1777", str(disk), str(kept), back)
 
 
 def fill(run: Fire, disk: Path) -> None:
@@ -92,7 +80,6 @@ def fill(run: Fire, disk: Path) -> None:
                 continue  # the run has taken some of it meanwhile
 
 
-@needs_mount
 def test_row_16_a_full_disk_ends_the_run_with_its_last_words(disk: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     wrapper = on_a_disk(disk, "12m", kept)
@@ -146,7 +133,6 @@ def test_row_16_a_history_that_may_not_grow_keeps_its_whole_rows(tmp_path: Path)
     assert not history.torn
 
 
-@needs_mount
 def test_row_17_a_full_disk_under_postgres_is_the_machines_fault(disk: Path, tmp_path: Path) -> None:
     wrapper = on_a_disk(disk, "160m", tmp_path / "kept")
     with fire(tmp_path, f"{PLUGINS}:STEADY", *ONE_CELL, wrapper=wrapper, environment={"TMPDIR": str(disk)}) as run:

@@ -17,7 +17,7 @@ from harness.environments import pgbouncer_package, toxiproxy_build
 from harness.environments.cache import cache_root
 from harness.environments.components import find_pgbouncer, find_postgres, find_toxiproxy
 from harness.store import load_cells
-from tests.fire.ground import PLUGINS, ROOT, SHORT, Fire, assert_nothing_left, fire
+from tests.fire.ground import PLUGINS, ROOT, SHORT, Fire, assert_nothing_left, fire, namespace
 
 pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
@@ -201,12 +201,8 @@ def in_a_network_of_its_own(folder: Path, setup: str) -> tuple[str, ...]:
     """How to run a command where /etc/hosts is empty and the network is what ``setup`` makes of it."""
     hosts = folder / "hosts"
     hosts.write_text("")
-    user = () if os.geteuid() == 0 else ("--map-root-user",)
-    inside = f'{setup} && mount --bind "{hosts}" /etc/hosts && exec "$0" "$@"'
-    probe = subprocess.run(["unshare", "--net", "--mount", *user, "sh", "-c", setup], capture_output=True, check=False)
-    if probe.returncode != 0:
-        pytest.skip(f"no network namespaces on this machine: {probe.stderr.decode().strip()}")
-    return ("unshare", "--net", "--mount", *user, "sh", "-c", inside)
+    unshare, back = namespace("--net", "--mount", probe=setup)
+    return (*unshare, "sh", "-c", f'{setup} && mount --bind "{hosts}" /etc/hosts && exec {back} "$0" "$@"')
 
 
 STACK = """

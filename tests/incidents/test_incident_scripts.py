@@ -14,7 +14,9 @@ import psycopg
 import pytest
 
 from harness.cli.reproducing import script, script_alone, script_of, scripts_alone
+from harness.core.environment import Capability
 from harness.environments.cell import CellEnvironment
+from harness.environments.stack import Stack
 from harness.registry import default_registry, reproducers
 
 pytestmark = pytest.mark.proof
@@ -32,7 +34,11 @@ OWN_WORDS = {
     "i_17_unlocked_start": "5 agents, the pool is closed, and 16 connections are open",
     "i_37_two_replicas": "two turns were answered, stored is {'(one|two)'}",
     "i_34_answer_not_stored": "steps were shown to the user",
+    "i_13_one_saver_serialises": "8 readers, a pool of 8: 1 connections lent, 0 more asked for",
 }
+#: What a script needs that the shared server is not.
+TLS = ("i_05_tls_closed_while_idle", "i_06_tls_bad_length")
+POOLED = ("i_27_prepared_behind_pooler",)
 #: The same of those without a scenario.
 ALONE_WORDS = {
     "i_35_save_never_reported": "the caller read ValueError.*, and of its save nothing",
@@ -63,6 +69,26 @@ async def run(text: str, folder: Path, *arguments: str) -> tuple[int | None, str
 
 
 @asynccontextmanager
+async def ground(stem: str, stack: Stack) -> AsyncIterator[str]:
+    """An empty database as this script needs it; skipped with the reason where a component is missing."""
+    pooler = Capability.PGBOUNCER_TRANSACTION if stem in POOLED else None
+    needs = frozenset({Capability.POSTGRES_TLS}) if stem in TLS else frozenset()
+    for missing in (need for need in (*needs, pooler) if need in stack.missing):
+        assert missing is not None
+        pytest.skip(f"{stack.missing[missing]}; {stack.missing[missing].fix}")
+    if pooler is None:
+        async with stack.cell("script", groups=("g0",), needs=needs) as cell_env, empty_database(cell_env) as dsn:
+            yield dsn
+        return
+    settings = {"max_prepared_statements": "0"}
+    async with stack.cell("script", groups=("g0",), pooler=pooler, settings=settings) as cell_env:
+        async with await psycopg.AsyncConnection.connect(cell_env.admin.conninfo(), autocommit=True) as admin:
+            # the pooler knows one database, and the harness has made the saver's tables there
+            await admin.execute("DROP TABLE checkpoint_migrations, checkpoints, checkpoint_blobs, checkpoint_writes")
+        yield cell_env.conninfo("g0")
+
+
+@asynccontextmanager
 async def empty_database(cell_env: CellEnvironment) -> AsyncIterator[str]:
     """A database of the agents' role with nothing in it, as a script asks for; its DSN."""
     name = "empty_for_a_script"
@@ -76,28 +102,28 @@ async def empty_database(cell_env: CellEnvironment) -> AsyncIterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stem", SCRIPTS)
-async def test_the_symptom_shows_and_the_cure_cures(stem: str, cell_env: CellEnvironment, tmp_path: Path) -> None:
+async def test_the_symptom_shows_and_the_cure_cures(stem: str, stack: Stack, tmp_path: Path) -> None:
     scenario = SCENARIOS[f"incidents/{stem}"]
     assert scenario.incident is not None
     # the numbers in a symptom are the scenario's, the words are the user's
     words = OWN_WORDS.get(stem) or re.sub(r"\d+\\\.\d+", r"[\\d.]+", scenario.incident.symptom)
     assert words
-    await shown_and_cured(script(scenario, script_of(scenario)), words, cell_env, tmp_path)
+    await shown_and_cured(script(scenario, script_of(scenario)), words, stem, stack, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stem", ALONE)
-async def test_so_it_is_where_there_is_no_scenario(stem: str, cell_env: CellEnvironment, tmp_path: Path) -> None:
-    await shown_and_cured(script_alone(ALONE[stem]), ALONE_WORDS[stem], cell_env, tmp_path)
+async def test_so_it_is_where_there_is_no_scenario(stem: str, stack: Stack, tmp_path: Path) -> None:
+    await shown_and_cured(script_alone(ALONE[stem]), ALONE_WORDS[stem], stem, stack, tmp_path)
 
 
-async def shown_and_cured(text: str, words: str, cell_env: CellEnvironment, tmp_path: Path) -> None:
-    async with empty_database(cell_env) as dsn:
+async def shown_and_cured(text: str, words: str, stem: str, stack: Stack, tmp_path: Path) -> None:
+    async with ground(stem, stack) as dsn:
         status, said = await run(text, tmp_path, "--dsn", dsn)
     assert status == 1, said
     assert re.search(r"^symptom: ", said, re.MULTILINE), said
     assert re.search(words, said), said
-    async with empty_database(cell_env) as dsn:
+    async with ground(stem, stack) as dsn:
         status, said = await run(text, tmp_path, "--dsn", dsn, "--cure")
     assert (status, said.splitlines()[-1]) == (0, "no symptom"), said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from harness.core.history import ErrorInfo, History, Op, OpType
 from harness.core.incident import SYMPTOM, Incident
 from harness.core.record import CellResult
 from harness.core.scenario import Scenario
-from harness.core.verdict import Guarantee, Verdict
+from harness.core.verdict import Guarantee, Json, Verdict
 from harness.judge import with_symptom
 from harness.registry import CANDIDATE, CONTROL, default_registry, is_compared, is_reported, reproducers, role_of
 from harness.rendering.words import explanation
@@ -145,6 +146,14 @@ class TestSelection:
         by = {number: {c.durability for c in cells if c.scenario == s.name} for number, s in incidents().items()}
         assert by[34] == {"async"}
         assert by[1] == {"async", "sync", "exit"}
+        assert by[13] == by[14] == {"async", "sync"}
+
+    def test_whoever_shows_nothing_under_a_durability_says_so_in_this_way_alone(self) -> None:
+        """Under exit the one saver's lock stands in nobody's way; where durability plays no part it is the default."""
+        said = {number: s.durabilities for number, s in incidents().items()}
+        assert {number for number, of in said.items() if of == ("async", "sync")} == {13, 14}
+        assert {of for number, of in said.items() if number not in (13, 14)} == {(), ("async",)}
+        assert "I-13 and I-14 do not run under `exit`" in PAGE
 
     def test_a_durability_that_was_named_is_taken(self) -> None:
         wish = Wish(scenarios=["incidents/i_34_answer_not_stored"], durability="sync")
@@ -163,6 +172,22 @@ class TestTheSymptom:
         cell = red_cell(failed("turn", ("X", "boom")))
         assert (cell.expected, cell.caught, cell.as_it_should_be) == ((SYMPTOM,), (SYMPTOM,), True)
         assert explanation(cell) == "Caught showing the symptom, as it must be. 1 times: X: boom"
+
+    @pytest.mark.parametrize(
+        ("wasted_nodes", "caught"), [(None, ()), (0, ()), (1, ()), (2, (SYMPTOM,)), (3, (SYMPTOM,))]
+    )
+    def test_words_that_any_outage_has_are_not_enough(self, wasted_nodes: int | None, caught: tuple[str, ...]) -> None:
+        measures: dict[str, Json] = {} if wasted_nodes is None else {"wasted_nodes": wasted_nodes}
+        result = dataclasses.replace(red_cell(), caught=(), measures=measures)
+        history = History((failed("turn", ("X", "boom")),))
+        judged = with_symptom(result, history, an_incident(wasted_nodes=2))
+        assert (judged.expected, judged.caught) == ((SYMPTOM,), caught)
+        assert judged.measures["symptom_times"] == 1
+        assert not with_symptom(result, History(()), an_incident(wasted_nodes=2)).caught
+
+    def test_what_was_streamed_and_not_stored_is_demanded_where_it_is_the_incident(self) -> None:
+        demanded = {number: s.incident.wasted_nodes for number, s in incidents().items() if s.incident is not None}
+        assert {number for number, count in demanded.items() if count} == {34}
 
     def test_a_red_arm_that_does_not_show_it_makes_the_run_prove_nothing(self) -> None:
         cell = red_cell(failed("turn", ("X", "something else")))
@@ -194,6 +219,7 @@ class TestBadInput:
             ({"repo": "a/b/c"}, "allowed: owner/name"),
             ({"symptom": "("}, "no regular expression"),
             ({"green": "naive_recreate"}, "allowed: two strategies"),
+            ({"wasted_nodes": -1}, "wasted_nodes is -1; allowed: 0 and above"),
         ],
     )
     def test_an_impossible_incident_is_refused(self, fields: dict[str, object], words: str) -> None:
@@ -212,6 +238,7 @@ class TestBadInput:
         ("name", "words"),
         [
             ("I-11", "no incident has the number 11"),
+            ("I-24", "docs/incidents.md says why"),
             ("network/steady", "is no incident"),
             ("i_99x", "unknown scenario"),
         ],
@@ -243,5 +270,24 @@ class TestScripts:
         assert "forum.langchain.com/t/1730" in shown.output
 
     def test_one_without_a_script_says_which_have_one(self) -> None:
-        with pytest.raises(UsageError, match="those that have one: i_01_pool_recreated"):
-            CliRunner().invoke(app, ["reproduce", "I-13"], catch_exceptions=False)
+        with pytest.raises(UsageError, match="those that have one: I-1, I-2, "):
+            CliRunner().invoke(app, ["reproduce", "I-8"], catch_exceptions=False)
+
+    @pytest.mark.parametrize("name", ["I-8", "I-11"])
+    def test_everything_that_can_be_printed_is_offered_and_everything_offered_can_be_printed(self, name: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            CliRunner().invoke(app, ["reproduce", name], catch_exceptions=False)
+        offered = str(caught.value).rpartition(": ")[2].split(", ")
+        printed = {CliRunner().invoke(app, ["reproduce", one], catch_exceptions=False).output for one in offered}
+        assert len(printed) == len(offered) == len([*reproducers().glob("[iv]_[0-9]*.py")])
+
+    @pytest.mark.parametrize("number", [5, 6, 27])
+    def test_what_the_embedded_server_cannot_show_asks_for_one_that_can(self, number: int) -> None:
+        scenario = incidents()[number]
+        text = script(scenario, script_of(scenario))
+        assert "embedded-postgres where" not in text
+        assert "required=not embedded" in text
+        assert "embedded=False)" in text
+        assert re.search(
+            r"^Needs psycopg.*, and\n--dsn of a (server with TLS|PgBouncer with pool_mode)", text, re.MULTILINE
+        )

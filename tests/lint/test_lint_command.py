@@ -62,7 +62,7 @@ def test_json_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = [finding for finding in document["findings"] if finding["check"] == "open_wait"]
     assert (found["file"], found["incidents"]) == (str(HERE / "wrong_service.py"), ["I-1", "I-3"])
     assert found["line"] > 1
-    assert set(found) == {"check", "what", "file", "line", "value", "allowed", "fix", "incidents", "scenarios"}
+    assert set(found) == {"check", "what", "file", "line", "value", "allowed", "fix", "incidents", "scenarios", "mode"}
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ def test_every_finding_says_everything_and_names_incidents_that_there_are() -> N
         assert finding.value
         assert finding.allowed
         assert finding.fix
+        assert bool(finding.incidents) is not bool(finding.mode)
         assert finding.incidents or finding.scenarios
         assert Path(finding.where.file).is_file() or finding.check == "versions"
         assert finding.where.line or finding.check == "versions"

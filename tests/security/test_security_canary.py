@@ -7,6 +7,7 @@ the code that hides.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ import pytest
 
 import harness.campaign
 from harness.cli import main
+from harness.environments import leases
 from tests.security.user_server import UserServer, make_role
 
 pytestmark = [pytest.mark.slow, pytest.mark.proof]
@@ -41,12 +43,16 @@ _TELLTALES = [
 
 @dataclass
 class Watched:
-    """A command that ran: what it said, and where the canary was seen in the process list meanwhile."""
+    """A command that ran: what it said, where the canary was seen in the process list meanwhile, and the run folders
+    that it had.
+    """
 
+    pid: int = 0
     status: int = -1
     said: str = ""
     seen: set[str] = field(default_factory=set)
     looks: int = 0
+    folders: set[Path] = field(default_factory=set)
 
 
 def places_in(folder: Path) -> list[str]:
@@ -67,12 +73,28 @@ def look_at_processes(watched: Watched, done: threading.Event) -> None:
                 with contextlib.suppress(OSError):
                     if MIDDLE.encode() in (process / name).read_bytes():
                         watched.seen.add(f"{name} of {(process / 'comm').read_text().strip()}")
+        watched.folders |= {path for path in _run_folders() if _is_below(path, watched.pid)}
         watched.looks += 1
         done.wait(0.05)
 
 
+def _run_folders() -> Iterator[Path]:
+    for base in ("/tmp", "/dev/shm"):
+        yield from Path(base).glob(f"{leases.PREFIX}*")
+
+
+def _is_below(folder: Path, pid: int) -> bool:
+    """True if the folder belongs to this process, or to one below it."""
+    with contextlib.suppress(OSError, ValueError):
+        owner = int(json.loads((folder / "lease.json").read_text())["pid"])
+        return pid == owner or pid in _ancestors(owner)
+    return False
+
+
 def watched_run(args: list[str], cwd: Path, *, env: dict[str, str] | None = None, kill: str = "") -> Watched:
-    """Run the command line in a process of its own; ``kill`` names a server below it that dies after two seconds."""
+    """Run the command line in a process of its own; ``kill`` names a server below it that dies after two seconds, or is
+    SIGINT, which then comes two seconds after the first server.
+    """
     watched, done = Watched(), threading.Event()
     looking = threading.Thread(target=look_at_processes, args=(watched, done))
     looking.start()
@@ -84,7 +106,10 @@ def watched_run(args: list[str], cwd: Path, *, env: dict[str, str] | None = None
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as process:
-            if kill:
+            watched.pid = process.pid
+            if kill == "SIGINT":
+                _kill_below(process.pid, "postgres", victim=process.pid, number=signal.SIGINT)
+            elif kill:
                 _kill_below(process.pid, kill)
             raw, _ = process.communicate(timeout=_LIMIT_S)
             watched.status, watched.said = process.returncode, raw.decode(errors="replace")
@@ -94,14 +119,15 @@ def watched_run(args: list[str], cwd: Path, *, env: dict[str, str] | None = None
     return watched
 
 
-def _kill_below(pid: int, name: str) -> None:
+def _kill_below(pid: int, name: str, *, victim: int = 0, number: signal.Signals = signal.SIGKILL) -> None:
+    """Wait for a server of this name below ``pid``, and two seconds more; then signal it, or ``victim``."""
     deadline = time.monotonic() + 120.0
     while time.monotonic() < deadline:
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if name in (process / "comm").read_text() and pid in _ancestors(int(process.name)):
                     time.sleep(2.0)
-                    os.kill(int(process.name), signal.SIGKILL)
+                    os.kill(victim or int(process.name), number)
                     return
         time.sleep(0.1)
     raise AssertionError(f"no {name} was started below {pid}")
@@ -138,20 +164,24 @@ def canary_target(testing: UserServer) -> tuple[str, str]:
 
 def assert_clean(watched: Watched, *folders: Path) -> None:
     assert MIDDLE not in watched.said
+    assert not [folder for folder in watched.folders if folder.exists()], "where servers had their files"
     assert watched.seen == set()
     for folder in folders:
         assert places_in(folder) == []
 
 
-@pytest.mark.parametrize("kill", ["", "toxiproxy", "postgres"])
+@pytest.mark.parametrize("kill", ["", "toxiproxy", "postgres", "pgbouncer", "SIGINT"])
 def test_the_passwords_of_our_own_servers(kill: str, own_passwords: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = watched_run([*_RUN, *_TELLTALES, "--out", str(out)], tmp_path, env=own_passwords, kill=kill)
-    assert done.status in (1, 4), done.said
+    pooled = ["--strategy", "pgbouncer_session"] if kill in ("pgbouncer", "SIGINT") else []
+    done = watched_run([*_RUN, *_TELLTALES, *pooled, "--out", str(out)], tmp_path, env=own_passwords, kill=kill)
+    assert done.status in ((130,) if kill == "SIGINT" else (1, 4)), done.said
     assert done.looks > 20
+    assert done.folders
     logs = [path.read_text(errors="replace") for path in out.rglob("output.log")]
     told = [log for log in logs if "bare write" in log]
-    assert len(told) == 2 if not kill else told, "the canary was on its way there"
+    if kill != "SIGINT":
+        assert len(told) == 2 if not kill else told, "the canary was on its way there"
     assert all("***" in log for log in told)
     assert_clean(done, out)
 

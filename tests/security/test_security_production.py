@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +18,15 @@ import pytest
 import harness.campaign
 import harness.slot
 from harness.cli import main
+from harness.cli.app import app
 from harness.environments import target_guards
 from harness.environments.target_guards import ROOM, is_loopback
 from tests.security.user_server import UserServer, make_role
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parent.parent.parent
+PLUGIN = ROOT / "tests" / "plugins" / "secretive.py"
+_MAIN = "import sys; from harness.cli import main; sys.exit(main())"
 
 Spelling = Callable[[UserServer], str]
 
@@ -235,8 +241,53 @@ def test_no_environment_variable_names_a_target(
         assert "names no host" in refused(
             ["run", "--target-dsn", "user=x dbname=chaos_prod", "--i-own-this-database", "chaos_prod"], capsys, "x=="
         )
-        assert main(["run", "network/latency", "--quick"]) == 5
+        assert main(["run", "network/latency", "--quick"]) == 5, "nothing is selected; the next test runs a whole cell"
     assert production.statements(before) == []
+
+
+#: Each command with something harmless to do, and the exit status; the run is what others look at.
+_QUIETLY: dict[str, tuple[list[str], int]] = {
+    "run": (
+        [f"{PLUGIN}:QUIET", "--strategy", f"{PLUGIN}:QuietPool", "--agent", "SupervisorAgent", "--jobs", "1",
+         "--out", "reports/decoy"], 0,
+    ),
+    "verify": (["decoy"], 0),
+    "report": (["decoy"], 0),
+    "replay": (["secretive.quiet-QuietPool-SupervisorAgent-async-0"], 0),
+    "reproduce": (["I-1"], 0),
+    "list": (["faults"], 0),
+    "lint": (["shared_swap"], 0),
+    "doctor": ([], 0),
+    "init-target": (["dbname=chaos_prod"], 2),
+}  # fmt: skip
+
+
+@pytest.mark.proof
+def test_no_command_looks_at_a_server_that_the_environment_names(production: UserServer, tmp_path: Path) -> None:
+    """A whole cell, twice, and whatever else there is to type, where psql would go straight to that server."""
+    assert set(_QUIETLY) == set(app.commands), "a new command needs its line here"
+    dsn = production.dsn("production")
+    named = {
+        "PGHOST": "127.0.0.1", "PGPORT": str(production.port), "PGUSER": production.owner,
+        "PGPASSWORD": production.password, "PGDATABASE": "production", "DATABASE_URL": dsn, "TARGET_DSN": dsn,
+    }  # fmt: skip
+    environment = {**os.environ, **named, "PYTHONPATH": str(ROOT), "CI": ""}
+    before = production.mark()
+    psql = "import psycopg; psycopg.connect('', autocommit=True).execute('SELECT 5')"
+    subprocess.run([sys.executable, "-c", psql], env=environment, check=True, timeout=30)
+    time.sleep(0.05)
+    assert [sent.strip() for sent in production.statements(before)] == ["SELECT 5"], "what goes there stands in its log"
+    before = production.mark()
+    for command, (args, status) in _QUIETLY.items():
+        done = subprocess.run(
+            [sys.executable, "-c", _MAIN, command, *args],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == status, f"{command}: {done.stdout} {done.stderr}"
+        time.sleep(0.05)
+        assert production.statements(before) == [], command
+        came = production.log.read_bytes()[before:].decode(errors="replace")
+        assert f"user={production.owner}" not in came, f"{command} logged in"
 
 
 class TestRoles:

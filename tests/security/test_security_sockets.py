@@ -101,15 +101,40 @@ async def test_a_stack_with_a_cell_and_a_pooler(stack: Stack) -> None:
         assert len(found) >= 4 - (pooler is None), "API, proxy, Postgres, PgBouncer"
 
 
+#: What a cell needs -> what listens beside the API, the proxy and the shared Postgres: how many of which program.
+_OWN = {
+    Capability.PROTOCOL: {"python": 1, "postgres": 0},
+    Capability.SERVER_PROCESS: {"python": 0, "postgres": 1},
+    Capability.SERVER_STANDBY: {"python": 1, "postgres": 2},
+}
+
+
+@pytest.mark.parametrize("need", _OWN)
+async def test_a_cell_that_starts_more(need: Capability, stack: Stack) -> None:
+    """The middle and the switch before a standby are processes of the harness that listen; all else are servers."""
+
+    def places() -> set[Socket]:
+        return listening(family(os.getpid()))
+
+    before = places()
+    async with stack.cell("sockets", groups=("g0",), needs=frozenset({need})):
+        found = places()
+        assert all(is_loopback(s.address) for s in found), found
+        for program, number in _OWN[need].items():
+            assert len([s for s in found - before if s.process.startswith(program)]) == number, found - before
+    assert places() == before, "what a cell opens is closed with it"
+
+
 @pytest.mark.proof
-def test_a_slot_while_a_cell_runs(tmp_path: Path) -> None:
-    """The harness's own processes too: they listen on nothing at all."""
+@pytest.mark.parametrize("scenario", [f"{PLUGIN}:QUIET", "process/replica_drained"])
+def test_a_slot_while_a_cell_runs(scenario: str, tmp_path: Path) -> None:
+    """The harness's own processes too, and the replicas where those are processes: they listen on nothing at all."""
     slot = Slot.start("local")
     try:
         place = CellFolder(tmp_path / "cell")
         place.logs.mkdir(parents=True)
         strategy = "pgbouncer_session" if "pgbouncer_session" not in slot.missing else "per_agent_pool"
-        spec = CellSpec(id=cell_id("quiet", strategy, "async", 0), scenario=f"{PLUGIN}:QUIET", strategy=strategy)
+        spec = CellSpec(id=cell_id("quiet", strategy, "async", 0), scenario=scenario, strategy=strategy)
         slot.begin(spec, place)
         seen: set[Socket] = set()
         deadline = time.monotonic() + 120.0

@@ -93,6 +93,12 @@ def test_a_cell_runs_there_from_the_command_line(testing: UserServer, target: Ta
     dropped = [statement for statement in writes if statement.startswith("DROP")]
     assert len(dropped) == 2
     assert all(statement.startswith('DROP DATABASE "chaos_') for statement in dropped)
+    made = {statement.split('"')[1] for statement in writes if statement.startswith("CREATE DATABASE")}
+    assert len(made) == 2
+    written = {database for database, statement in testing.sent(before) if statement in writes}
+    assert written == {target.name, *made}, "nothing was written to a database that this run did not make"
+    saves = {place for place, statement in testing.sent(before) if "INSERT INTO checkpoint" in statement}
+    assert saves == made, "and what agents write is in those of the cells alone"
 
 
 def run_one(slot: Slot, strategy: str, folder: Path) -> CellResult:

@@ -70,12 +70,21 @@ class UserServer:
     def log(self) -> Path:
         return self.server.child.log
 
-    def statements(self, begin: int = 0) -> list[str]:
-        """What clients sent from byte ``begin`` of the log on; the administrator's own are left out."""
+    def sent(self, begin: int = 0) -> list[tuple[str, str]]:
+        """What clients sent from byte ``begin`` of the log on, each with the database that it was sent to; the
+        administrator's own are left out.
+        """
         text = self.log.read_bytes()[begin:].decode(errors="replace")
         lines = re.split(r"\n(?=\d{4}-\d\d-\d\d )", text)
-        found = (re.search(r"user=(\S*) .*?(?:statement|execute [^:]*): (.*)", line, re.DOTALL) for line in lines)
-        return [match.group(2) for match in found if match and match.group(1) != self.server.admin.user]
+        line_of = re.compile(r"user=(\S*) db=(\S*) .*?(?:statement|execute [^:]*): (.*)", re.DOTALL)
+        found = (line_of.search(line) for line in lines)
+        return [
+            (match.group(2), match.group(3)) for match in found if match and match.group(1) != self.server.admin.user
+        ]
+
+    def statements(self, begin: int = 0) -> list[str]:
+        """The same without the databases."""
+        return [statement for _, statement in self.sent(begin)]
 
     def writes(self, begin: int = 0) -> list[str]:
         """Those of ``statements`` that would change something."""

@@ -18,6 +18,7 @@ def connect_timeout(subject: Subject) -> Iterator[LintFinding | NotChecked]:
             yield LintFinding(
                 check="connect_timeout",
                 what="a connect has no bound of its own, and lasts up to 130 s in a silent network",
+                mode="a pool that stays empty after a black hole: each of its three workers waits in such a connect",
                 where=pool.place,
                 value=f"connect_timeout={pool.connect_timeout!r}",
                 allowed="a number of seconds above 0; 2 to 5 are usual",

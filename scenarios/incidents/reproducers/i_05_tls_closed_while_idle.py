@@ -1,4 +1,4 @@
-"""The server ends sessions that idle for the length of a model call; over TLS the next save says so in its own words.
+"""Sessions end that idle for the length of a model call; over TLS the next save says so in words of its own.
 
 Needs --dsn of a server with TLS, with sslmode=require
 """
@@ -8,23 +8,23 @@ from __future__ import annotations
 import asyncio
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from psycopg.conninfo import make_conninfo
+from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from .chat import HELLO, chat
 from .ground import main
 from .pools import THREAD, pool_of
-from .tls import with_tls
+from .sessions import END
 
 
 async def run(dsn: str, cured: bool) -> None:
     check = AsyncConnectionPool.check_connection if cured else None
-    dsn = make_conninfo(dsn, options="-c idle_session_timeout=700")
-    async with pool_of(dsn, check=check, min_size=1, max_size=1) as pool:
-        await with_tls(pool)
+    async with pool_of(dsn, check=check, min_size=1, max_size=1) as pool, await AsyncConnection.connect(dsn) as admin:
         await (saver := AsyncPostgresSaver(pool)).setup()
-        async for _ in chat(saver).astream(HELLO, THREAD):
-            await asyncio.sleep(1.5)  # a long model call
+        async for step in chat(saver).astream(HELLO, THREAD, durability="sync"):
+            if "step_0" in step:
+                await asyncio.sleep(2)  # a long model call: what was to be saved is, and the session idles
+                await admin.execute(END)
 
 
 if __name__ == "__main__":

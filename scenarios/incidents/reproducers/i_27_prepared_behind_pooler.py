@@ -6,6 +6,7 @@ Needs --dsn of a PgBouncer with pool_mode=transaction and max_prepared_statement
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
@@ -20,7 +21,7 @@ async def turns(saver: AsyncPostgresSaver, user: int) -> None:
 
 
 async def run(dsn: str, cured: bool) -> None:
-    pool = pool_of(dsn, min_size=4)
+    pool: Any = pool_of(dsn, min_size=4)
     pool.kwargs["prepare_threshold"] = None if cured else 0  # what LangGraph's documentation recommends
     async with pool:
         await AsyncPostgresSaver(pool).setup()
