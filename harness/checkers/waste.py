@@ -7,18 +7,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from harness.checkers.reading import Reading, SaverCall, Spans, number, text
+from harness.checkers.wasted_nodes import SAVES, wasted_nodes
 from harness.core.verdict import Json
-
-_SAVES = ("aput", "aput_writes")
 
 
 def waste(reading: Reading) -> dict[str, Json]:
     """Counts; what did not happen at all is 0, except ``peak_connections_swap``, which is left out without a swap."""
-    saves = [save for save in reading.saver_calls if save.f in _SAVES]
+    saves = [save for save in reading.saver_calls if save.f in SAVES]
     return {
         **_doubt(reading),
         **_cut(reading),
-        "wasted_nodes": _wasted_nodes(reading, saves),
+        "wasted_nodes": wasted_nodes(reading),
         **_backlog(reading, saves),
         "peak_connections_swap": _peak_while_swapping(reading),
     }
@@ -38,36 +37,6 @@ def _cut(reading: Reading) -> dict[str, Json]:
     if not strikes:
         return {}
     return {"calls_cancelled": len(strikes), "calls_cancelled_twice": sum(count > 1 for count in strikes)}
-
-
-def _wasted_nodes(reading: Reading, saves: Iterable[SaverCall]) -> int:
-    """Nodes that ended after a save of the same attempt had failed: that run can no longer be acknowledged.
-
-    A node that ends saves its writes (``aput_writes``), so those begun behind the failure are counted. Under ``exit``
-    nothing is saved before the end, and so nothing is wasted by this measure. A save that was cancelled with its
-    attempt did not fail first.
-    """
-    by_call: defaultdict[int, list[SaverCall]] = defaultdict(list)
-    for save in saves:
-        if save.parent is not None:
-            by_call[save.parent].append(save)
-    failed_in = {parent for parent, of_call in by_call.items() if any(map(_failed, of_call))}
-    wasted = 0
-    for op, end in reading.pairs("attempt"):
-        parent = op.value.get("parent")
-        if not isinstance(parent, int) or parent not in failed_in:
-            continue
-        last = float("inf") if end is None else end.index
-        mine = [save for save in by_call[parent] if op.index < save.invoke.index < last]
-        first = min((save.end.index for save in mine if save.end is not None and _failed(save)), default=None)
-        if first is not None:
-            wasted += sum(save.f == "aput_writes" and save.invoke.index > first for save in mine)
-    return wasted
-
-
-def _failed(save: SaverCall) -> bool:
-    error = None if save.end is None else save.end.error
-    return error is not None and error.type != "CancelledError"
 
 
 def _backlog(reading: Reading, saves: Iterable[SaverCall]) -> dict[str, Json]:

@@ -14,7 +14,7 @@ from harness.core.facts import Facts
 from harness.core.history import ErrorInfo, OpType
 from harness.core.scenario import Bounds
 from harness.core.verdict import Json
-from tests.checkers.made_histories import CANCELLED, OPERATIONAL, THREAD, TIMEOUT, MadeCell
+from tests.checkers.made_histories import OPERATIONAL, THREAD, TIMEOUT, MadeCell
 
 POOL_TIMEOUT = ErrorInfo("PoolTimeout", "no connection after 6 s", ("PoolTimeout", *OPERATIONAL.classes))
 
@@ -48,33 +48,6 @@ def test_a_calm_cell_wastes_nothing() -> None:
         "peak_saves_left_behind": 0,
         "peak_connections_swap": None,
     }
-
-
-def test_nodes_that_end_behind_a_failed_save_are_wasted_until_the_attempt_ends() -> None:
-    cell = MadeCell()
-    call = cell.begin()
-    first = cell.invoke("attempt", "u0", {"parent": call, "n": 1, "step": "send"})
-    cell.save("aput_writes", parent=call)  # before the failure: not wasted
-    cell.save(parent=call, error=OPERATIONAL)
-    cell.save("aput_writes", parent=call)
-    cell.save("aput_writes", parent=call, error=OPERATIONAL)
-    cell.save("aput", parent=call)  # no node
-    cell.save("aput_writes", parent=None)  # nobody's
-    cell.complete(first, OpType.INFO, error=OPERATIONAL)
-    second = cell.invoke("attempt", "u0", {"parent": call, "n": 2, "step": "finish"})
-    cell.save("aput_writes", parent=call)
-    cell.complete(second)
-    cell.complete(call)
-    assert waste(reading_of(cell))["wasted_nodes"] == 2
-
-
-def test_a_save_that_was_cancelled_did_not_fail_first() -> None:
-    cell = MadeCell()
-    call = cell.begin()
-    cell.invoke("attempt", "u0", {"parent": call, "n": 1, "step": "send"})  # never ends
-    cell.save(parent=call, error=CANCELLED)
-    cell.save("aput_writes", parent=call)
-    assert waste(reading_of(cell))["wasted_nodes"] == 0
 
 
 def test_turns_are_in_doubt_once_and_until_they_are_answered() -> None:
