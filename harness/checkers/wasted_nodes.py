@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from harness.checkers.reading import Reading, SaverCall
+from harness.core.history import ErrorInfo
 
 SAVES = ("aput", "aput_writes")
 
@@ -29,12 +30,12 @@ def wasted_nodes(reading: Reading) -> int:
         of_call = by_call[parent] if isinstance(parent, int) else []
         last = float("inf") if end is None else end.index
         mine = [save for save in of_call if op.index < save.invoke.index < last]
-        first = min((save.end.index for save in mine if save.end is not None and _failed(save)), default=None)
+        ends = [save.end for save in mine if save.end is not None]
+        first = min((end.index for end in ends if _failed(end.error)), default=None)
         if first is not None:
             wasted += sum(save.f == "aput_writes" and save.invoke.index > first for save in mine)
     return wasted
 
 
-def _failed(save: SaverCall) -> bool:
-    error = None if save.end is None else save.end.error
+def _failed(error: ErrorInfo | None) -> bool:
     return error is not None and error.type != "CancelledError"

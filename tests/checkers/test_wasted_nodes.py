@@ -8,6 +8,7 @@ from harness.checkers.reading import read
 from harness.checkers.waste import waste
 from harness.checkers.wasted_nodes import wasted_nodes
 from harness.core.history import ErrorInfo, OpType
+from harness.core.verdict import Json
 from tests.checkers.made_histories import CANCELLED, OPERATIONAL, THREAD, MadeCell
 
 
@@ -103,8 +104,8 @@ def test_each_attempt_is_judged_by_its_own_saves() -> None:
     assert wasted_in(cell) == 3
 
 
-@pytest.mark.parametrize("parent", [None, "seven"])
-def test_an_attempt_of_nobody_wastes_nothing(parent: str | None) -> None:
+@pytest.mark.parametrize("parent", [None, "seven", [7]])
+def test_an_attempt_of_nobody_wastes_nothing(parent: Json) -> None:
     cell = MadeCell()
     cell.invoke("attempt", "u0", {"parent": parent, "n": 1, "step": "send"})
     cell.complete(begin_save(cell, None), OpType.INFO, error=OPERATIONAL)
