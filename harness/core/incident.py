@@ -24,11 +24,10 @@ class Incident:
     under the scenario's one plan. ``symptom`` is a regular expression for ``Class: message`` of an exception or of one
     in its graph, met by an operation whose ``f`` is in ``seen_by``: those of callers, unless the user saw it elsewhere
     (``aput`` for a save in the background, ``open`` for a start, ``log`` for a line of the log).
-    ``wasted_nodes`` is how many nodes must have run on after a save that failed, for the symptom to count as shown;
-    for an incident whose words any outage has.
-    It is empty where the symptom is a silence, a hang or
-    slowness; then the scenario's ``must_catch`` names the guarantee that shows it. ``correction`` says, in words, what
-    the report has wrong, or what is different with the versions of today.
+    It is empty where the symptom is a silence, a hang or slowness; then the scenario's ``must_catch`` names the
+    guarantee that shows it. ``wasted_nodes`` is how many nodes must have run on behind a save that failed as well, for
+    an incident whose words any outage has. ``correction`` says, in words, what the report has wrong, or what is
+    different with the versions of today.
     """
 
     number: int
