@@ -19,7 +19,14 @@ from harness.plugins import load_file
 from harness.registry import CANDIDATE, default_registry, role_of
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), ROOT / "harness" / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        ROOT / "harness" / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "reports" / "findings").glob("*.md"),
+    ]
+)
 
 _EXAMPLE = re.compile(r"<!-- example: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
