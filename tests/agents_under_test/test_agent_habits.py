@@ -34,7 +34,6 @@ async def test_supervisor_has_a_sub_agent_that_saves_under_a_namespace_of_its_ow
         turn.thread_id,
     )
     assert [row["checkpoint_ns"].split(":")[0] for row in rows] == [SAVING]
-    assert len(SUB_AGENTS) - 1 >= 3, "at least three hops"
     assert all(row["saves"] == 3 for row in rows)
     nested_writes = await _rows(
         pool,
@@ -42,6 +41,21 @@ async def test_supervisor_has_a_sub_agent_that_saves_under_a_namespace_of_its_ow
         turn.thread_id,
     )
     assert len(nested_writes) == 1
+
+
+async def test_supervisor_hands_on_three_times_and_saves_after_each_sub_agent(pool: Pool) -> None:
+    agent = SupervisorAgent()
+    turn = turns_of(agent, "hops", 1)[0]
+    await take(compiled(agent, AsyncPostgresSaver(pool)), agent, turn)
+    rows = await _rows(
+        pool,
+        "select blob from checkpoint_blobs where thread_id = %s and checkpoint_ns = '' and channel = 'findings' "
+        "order by version",
+        turn.thread_id,
+    )
+    held = [tuple(name for name in SUB_AGENTS if name.encode() in row["blob"]) for row in rows]
+    assert held == [SUB_AGENTS[:n] for n in range(1, len(SUB_AGENTS) + 1)]
+    assert len(held) - 1 >= 3, "hops"
 
 
 async def test_three_dp_stores_a_mebibyte_in_every_turn_that_does_not_compress(pool: Pool) -> None:
