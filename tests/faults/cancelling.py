@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from harness.core.fault import Fault, Witness
 from harness.environments.cell import CellEnvironment
 
 _LIMIT_S = 20.0
+
+
+def moments(first: float, *others: float) -> tuple[object, ...]:
+    """Seconds after which an installation is cancelled: the first in every run of the tests, the others as proofs."""
+    return (first, *(pytest.param(after_s, marks=pytest.mark.proof) for after_s in others))
 
 
 async def cancelled_inside(fault: Fault, env: CellEnvironment) -> Witness:

@@ -25,7 +25,7 @@ from harness.faults.replica_kill import ReplicaKill
 from harness.faults.rolling_restart import RollingRestart
 from harness.registry import default_registry
 from tests.driving.replica_service import BOUNDS, Service, nursery_of, service
-from tests.faults.cancelling import cancelled_while_installed
+from tests.faults.cancelling import cancelled_while_installed, moments
 
 ALL: tuple[Fault, ...] = (
     ReplicaKill(),
@@ -199,7 +199,7 @@ async def test_a_cancellation_inside_the_window_heals_too(fault: Fault, stack: S
 
 
 @pytest.mark.parametrize("fault", ALL, ids=name_of)
-@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2, 0.5])
+@pytest.mark.parametrize("after_s", moments(0.05, 0.0, 0.2, 0.5))
 async def test_a_cancellation_while_it_is_installed_heals_too(
     fault: Fault, after_s: float, stack: Stack, nursery: Nursery
 ) -> None:

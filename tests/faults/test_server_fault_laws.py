@@ -44,7 +44,7 @@ from harness.faults.restart import Restart
 from harness.faults.statement_timeout import StatementTimeout
 from harness.faults.terminate_backends import TerminateBackends
 from harness.faults.too_many_connections import TooManyConnections
-from tests.faults.cancelling import cancelled_inside, cancelled_while_installed
+from tests.faults.cancelling import cancelled_inside, cancelled_while_installed, moments
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -386,7 +386,7 @@ async def assert_nobody_stays(env: CellEnvironment) -> None:
 
 
 @pytest.mark.parametrize("fault", SHARED, ids=name_of)
-@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.03, 0.06])
+@pytest.mark.parametrize("after_s", moments(0.01, 0.0, 0.03, 0.06))
 async def test_a_cancellation_while_it_is_installed_heals_as_well(
     fault: Fault, after_s: float, env: CellEnvironment
 ) -> None:
@@ -398,7 +398,7 @@ async def test_a_cancellation_while_it_is_installed_heals_as_well(
         await assert_nobody_stays(env)
 
 
-@pytest.mark.parametrize("after_s", [0.05, 0.1, 0.2, 0.3])
+@pytest.mark.parametrize("after_s", moments(0.1, 0.05, 0.2, 0.3))
 async def test_a_crowd_that_is_still_growing_leaves(after_s: float, env: CellEnvironment) -> None:
     with uncollected():
         before = sockets()
