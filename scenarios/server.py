@@ -29,6 +29,9 @@ from harness.workloads.closed_loop import ClosedLoop
 
 LOAD = ClosedLoop()
 
+#: What closes a pool that others hold leaks in every outage that its health check sees.
+NAIVE_LEAKS = (("naive_recreate", Guarantee.NO_POOL_CLOSED),)
+
 BACKENDS_TERMINATED = Scenario(
     name="server/backends_terminated",
     title="The server ends every session, again and again",
@@ -36,6 +39,7 @@ BACKENDS_TERMINATED = Scenario(
     question=2,
     load=LOAD,
     plan=(Window(TerminateBackends(which="all", period_ms=700), 0.0, 3.0),),
+    must_catch=NAIVE_LEAKS,
     full_only=True,
 )
 
@@ -76,6 +80,7 @@ RESTART = Scenario(
     question=2,
     load=LOAD,
     plan=(Window(Restart(), 0.0, 2.0),),
+    must_catch=NAIVE_LEAKS,
     full_only=True,
 )
 
@@ -100,6 +105,7 @@ IMMEDIATE_SHUTDOWN = Scenario(
     question=2,
     load=LOAD,
     plan=(Window(Crash(how="immediate"), 0.0, 3.0),),
+    must_catch=NAIVE_LEAKS,
     full_only=True,
 )
 
@@ -129,6 +135,7 @@ SESSIONS_PAUSED = Scenario(
     load=LOAD,
     plan=(Window(Pause(what="sessions"), 0.0, 8.0),),
     bounds=Bounds(deadline_s=4.0),
+    must_catch=NAIVE_LEAKS,
     full_only=True,
 )
 
@@ -139,6 +146,7 @@ TOO_MANY_CONNECTIONS = Scenario(
     question=1,
     load=LOAD,
     plan=(Window(TooManyConnections(), 0.0, 3.0),),
+    must_catch=NAIVE_LEAKS,
     full_only=True,
 )
 
@@ -159,6 +167,7 @@ READ_ONLY = Scenario(
     question=4,
     load=LOAD,
     plan=(Window(ReadOnly(), 0.0, 3.0),),
+    must_catch=(("naive_recreate", Guarantee.DECLARED_ERRORS),),
     full_only=True,
 )
 
@@ -185,6 +194,7 @@ FAILOVER_STALE_NAME = Scenario(
     question=2,
     load=LOAD,
     plan=(Window(Failover(rerouted="at_the_end"), 0.0, 3.0),),
+    must_catch=(("naive_recreate", Guarantee.RECOVERS),),
     full_only=True,
 )
 
@@ -226,6 +236,7 @@ PASSWORD_ROTATED = Scenario(
     question=2,
     load=LOAD,
     plan=(Window(PasswordRotated(), 0.0, 3.0),),
+    must_catch=NAIVE_LEAKS,
     full_only=True,
 )
 
@@ -247,5 +258,6 @@ TLS_TERMINATED = Scenario(
     load=LOAD,
     plan=(Window(TerminateBackends(which="all", period_ms=700), 0.0, 3.0),),
     needs=frozenset({Capability.POSTGRES_TLS}),
+    must_catch=NAIVE_LEAKS,
     full_only=True,
 )

@@ -342,11 +342,15 @@ class TestAsAProcess:
     def test_version(self) -> None:
         assert _poolproof("--version").stdout == "poolproof 0.1.0\n"
 
-    def test_a_reader_that_goes_away_is_no_bug(self) -> None:
+    @pytest.mark.parametrize(
+        ("arguments", "status"), [(("list", "strategies"), 0), (("reproduce", "I-1"), 0), (("verify", "nowhere"), 2)]
+    )
+    def test_a_reader_that_goes_away_is_no_bug(self, arguments: tuple[str, ...], status: int) -> None:
+        """It changes nothing in how the command ends: 1 would say that a candidate broke a guarantee."""
         read, write = os.pipe()
         os.close(read)
         done = subprocess.run(
-            [sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main())", "list", "strategies"],
+            [sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main())", *arguments],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=write,
             stderr=subprocess.PIPE,
@@ -357,3 +361,4 @@ class TestAsAProcess:
         os.close(write)
         assert "bug" not in done.stderr
         assert "Traceback" not in done.stderr
+        assert done.returncode == status

@@ -87,6 +87,11 @@ class TestWhatShips:
         for scenario, control, guarantee in pairs:
             assert guarantee in registry.strategies[control].breaks, f"{scenario} must catch {control}: {guarantee}"
 
+    def test_each_guarantee_has_a_control_that_must_be_caught_at_it(self) -> None:
+        usual = [scenario for scenario in default_registry().scenarios.values() if not scenario.full_only]
+        due = {guarantee for scenario in usual for _, guarantee in scenario.must_catch}
+        assert due == set(Guarantee) - {Guarantee.EXERCISED}  # what a cell owes, not a strategy
+
     def test_every_fault_of_every_scenario_can_be_read_back_from_a_plan(self) -> None:
         registry = default_registry()
         for scenario in registry.scenarios.values():

@@ -85,7 +85,21 @@ def _within(damage: Damage, reading: Reading) -> list[Timed]:
     return [op for op in operations(reading) if op.began_s <= damage.ended_s and op.ended_s >= damage.began_s]
 
 
+def _told(words: str, damage: Damage, reading: Reading) -> bool:
+    """Whether a saver call of the window ended in an error that says ``words``, or was caused by one."""
+    for saver in reading.saver_calls:
+        error = saver.end.error if saver.end is not None else None
+        if error is None or saver.began_s > damage.ended_s or (saver.ended_s or 0.0) < damage.began_s:
+            continue
+        if any(words in text for text in (error.message, *(link[2] for link in error.links))):
+            return True
+    return False
+
+
 def _disturbs(damage: Damage, reading: Reading) -> str | None:
+    words = damage.change.get("tells")
+    if isinstance(words, str):  # its own words, so that no other fault of the plan can stand in for it
+        return None if _told(words, damage, reading) else f"disturbed nobody: no saver call ended in {words!r}"
     within = _within(damage, reading)
     if any(op.bad for op in within):
         return None

@@ -31,6 +31,25 @@ _SECRETS = (
 )
 
 
+class _Stdout(RedactedStream):
+    """Standard output that may lose its reader (``| head``): the rest goes nowhere, the exit status stays."""
+
+    def write(self, text: str) -> int:
+        """See the class."""
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            _drop_stdout()
+            return len(text)
+
+    def flush(self) -> None:
+        """See the class."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            _drop_stdout()
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """The exit status of a command and why; ``line`` False keeps stdout to the data alone (``--json``, lists)."""
@@ -44,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status and never raises."""
     args = list(sys.argv[1:] if argv is None else argv)
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)
+    sys.stdout, sys.stderr = _Stdout(sys.stdout), RedactedStream(sys.stderr)
     try:
         return _main(args, blot=argv is None)
     finally:
@@ -56,12 +75,9 @@ def _main(args: list[str], *, blot: bool) -> int:
 
     hide_secrets(args, blot=blot)
     ending = _ended(lambda: app.main(args, prog_name="poolproof", standalone_mode=False, obj=args), args)
-    try:
-        if ending.line:
-            click.echo(f"exit {ending.status} {ending.reason}")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _drop_stdout()
+    if ending.line:
+        click.echo(f"exit {ending.status} {ending.reason}")
+    sys.stdout.flush()
     return ending.status
 
 
@@ -87,9 +103,6 @@ def _ended(command: Callable[[], object], args: Sequence[str]) -> Ending:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return Ending(INTERRUPTED, "interrupted", line)
-    except BrokenPipeError:
-        _drop_stdout()
-        return Ending(BROKEN, "nobody read the output", line=False)
     except Exception as error:  # noqa: BLE001 - the last frontier: the user gets a sentence and a file
         click.echo(f"poolproof itself failed: {_hidden(_one_line(error))}", err=True)
         click.echo(f"please send this file with a report of the bug: {_bug_file(args)}", err=True)
@@ -137,4 +150,6 @@ def _bug_file(args: Sequence[str]) -> str:
 
 def _drop_stdout() -> None:
     """Whoever read stdout is gone: let the interpreter's own flush at exit go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

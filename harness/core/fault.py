@@ -25,7 +25,7 @@ PLAN_LIMIT_S = 600.0
 class Effect(StrEnum):
     """What a fault must be seen to do to this cell's own operations; ``exercised`` demands it of each window."""
 
-    DISTURBS = "disturbs"  # a call or saver call that overlaps the window ended in an error, or stalled
+    DISTURBS = "disturbs"  # a call or saver call that overlaps the window ended in an error (``tells``), or stalled
     DELAYS = "delays"  # ... or took at least 0.8 x delay_ms longer than the gate's median
     RENEWS = "renews"  # a backend from before the window is gone after it
     LINGERS = "lingers"  # the change read back at the heal counts sockets that stood half closed (lingering_sockets)
@@ -43,7 +43,8 @@ class Effect(StrEnum):
 class Witness:
     """What the component itself said: the change read back, and afterwards the healing read back.
 
-    ``change`` is filled by the fault; the effect on operations is judged later, from the history.
+    ``change`` is filled by the fault; the effect on operations is judged later, from the history. If it has ``tells``,
+    the error of a saver call has to say these words: for a fault that runs beside another one which disturbs too.
     """
 
     change: dict[str, Json] = field(default_factory=dict)

@@ -14,6 +14,9 @@ from harness.core.environment import Capability, Environment
 from harness.core.fault import Effect, Witness
 from harness.faults.toxics import check_range, heal
 
+#: A fault that makes statements wait disturbs as well; only these words show that it was this one.
+TELLS = "canceling statement due to statement timeout"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementTimeout:
@@ -48,7 +51,8 @@ class StatementTimeout:
     @asynccontextmanager
     async def _active(self, env: Environment) -> AsyncIterator[Witness]:
         try:
-            yield Witness(dict(await env.server.set_parameter("statement_timeout", str(self.timeout_ms))))
+            change = await env.server.set_parameter("statement_timeout", str(self.timeout_ms))
+            yield Witness({**change, "tells": TELLS})
         finally:
 
             async def reset() -> None:

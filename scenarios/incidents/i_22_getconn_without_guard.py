@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from harness.core.fault import Window
 from harness.core.incident import Incident
-from harness.core.scenario import Bounds, Scenario
-from harness.faults.black_hole import BlackHole
+from harness.core.scenario import Scenario
+from harness.core.verdict import Guarantee
+from harness.faults.client_gone import ClientGone
 
 from .load import ONE_EACH
 
 SCENARIO = Scenario(
     name="incidents/i_22_getconn_without_guard",
     title="The pool hangs after cancellations, although its own numbers look well",
-    why="Clients go away while the network is silent, each takes a connection with it, and then the pool is empty.",
+    why=(
+        "Clients go away while network and database are well. Whoever goes between the checkout and the try takes a "
+        "connection along, and once as many went as the pool has connections it is empty for good."
+    ),
     question=4,
     load=ONE_EACH,
-    plan=(Window(BlackHole(), 0.0, 8.0),),
-    bounds=Bounds(deadline_s=3.0, recover_s=6.0, recover_why="calls of 3 s hang until the silence ends"),
+    plan=(Window(ClientGone(share=0.9, awaits=60), 0.0, 6.0),),
+    must_catch=(("getconn_without_guard", Guarantee.RECOVERS),),
     full_only=True,
     durabilities=("async",),
     incident=Incident(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.checkers.exercised import Exercised
-from harness.core.history import History, OpType
+from harness.core.history import ErrorInfo, History, OpType
 from harness.core.verdict import Finding, Verdict
 from tests.checkers.made_histories import AGENT, BOUNDS, OPERATIONAL, THREAD, MadeCell, shows
 
@@ -113,6 +113,33 @@ def test_an_unknown_effect_is_not_taken_for_seen() -> None:
 def test_disturbs_by_an_error_of_a_call_or_a_saver_call() -> None:
     shows(_check(_struck(lambda cell: cell.call("turn", "t9", status="refused"))), Verdict.PASS)
     shows(_check(_struck(lambda cell: cell.save("aget_tuple", error=OPERATIONAL))), Verdict.PASS)
+
+
+TELLING = ErrorInfo("QueryCanceled", "canceling statement due to statement timeout")
+CAUSED = ErrorInfo("PoolTimeout", "none", links=(("cause", TELLING.type, TELLING.message),))
+
+
+@pytest.mark.parametrize(("error", "seen"), [(TELLING, True), (CAUSED, True), (OPERATIONAL, False), (None, False)])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_fault_that_tells_is_known_by_its_own_words(error: ErrorInfo | None, seen: bool, inside: bool) -> None:
+    """Another fault may disturb at the same time, and is no witness for this one; nor is the same error elsewhere."""
+    cell = MadeCell()
+    cell.gate()
+    cell.now_s = 3.0
+    cell.strike()
+    cell.save("aput", error=error if inside else OPERATIONAL)
+    cell.now_s = 6.0
+    cell.heal(tells="due to statement timeout")
+    cell.sample(g0=[5, 6], g1=[7, 8])
+    cell.now_s += 1.0
+    if not inside:
+        cell.save("aput", error=error)
+    cell.everybody(round_=2)
+    cell.end()
+    if seen and inside:
+        shows(_check(cell), Verdict.PASS)
+    else:
+        _invalid(cell, "no saver call ended in 'due to statement timeout'")
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.environments.leases import clear_up
-from tests.fire.ground import PLUGINS, Fire, arguments, assert_nothing_left, fire
+from tests.fire.ground import GONE_S, PLUGINS, Fire, alive, arguments, assert_nothing_left, descendants, fire
 
 pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
 ONE_CELL = ("--strategy", f"{PLUGINS}:PlainPool", "--jobs", "1")
 TWO_CELLS = ("--strategy", "self_healing", "--strategy", "naive_recreate", "--jobs", "2")
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@contextlib.contextmanager
+def adopting() -> Iterator[None]:
+    """Whoever outlives its parents becomes a child of this process, and not of the machine's first one."""
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(_PR_SET_CHILD_SUBREAPER, 1) == 0
+    try:
+        yield
+    finally:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def assert_partial_report(run: Fire, name: str) -> None:
@@ -89,4 +109,23 @@ def test_row_04_sigkill_ends_everything_and_the_next_start_clears_up(tmp_path: P
         assert_nothing_left(trace, folders=False)
         assert run.cells() == (), "none was judged, and both histories can be read"
         clear_up()  # as the next stack does
+        assert [folder for folder in trace.folders if folder.exists()] == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_row_04_sigkill_at_any_moment_leaves_nothing_running(seed: int, tmp_path: Path) -> None:
+    """While imports run, servers start, cells are driven or judged: whoever is left is found, wherever it hid."""
+    moment_s = random.Random(f"moment {seed}").uniform(0.1, 9.0)
+    with adopting(), fire(tmp_path, f"{PLUGINS}:AWAY", *TWO_CELLS) as run:
+        time.sleep(moment_s)
+        trace = run.trace()
+        assert run.process.poll() is None, "it was killed while it ran"
+        run.signal(signal.SIGKILL)
+        run.process.wait(5)
+        stop_s = time.monotonic() + GONE_S
+        while (left := alive(descendants(os.getpid()) - {os.getpid()})) and time.monotonic() < stop_s:
+            time.sleep(0.05)
+        assert not left, {pid: arguments(pid) for pid in left}
+        assert_nothing_left(trace, folders=False)
+        clear_up()
         assert [folder for folder in trace.folders if folder.exists()] == []

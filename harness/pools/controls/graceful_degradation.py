@@ -18,7 +18,7 @@ class GracefulDegradation(NaiveRecreate):
     """Only ``serve`` differs."""
 
     name = "graceful_degradation"
-    breaks = frozenset({Guarantee.RECOVERS, Guarantee.AVAILABLE})
+    breaks = frozenset({Guarantee.RECOVERS, Guarantee.AVAILABLE, Guarantee.NO_SILENT_FAILURE})
 
     async def serve(self, agent: AgentHandle, request: Request) -> Reply:
         """Answered, or a polite refusal that promises what will not happen."""

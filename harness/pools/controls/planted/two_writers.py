@@ -16,4 +16,4 @@ class TwoWriters(OnePool):
     """A sound pool, and no lock for a conversation."""
 
     name = "two_writers"
-    breaks = frozenset({Guarantee.NO_LOST_TURN})
+    breaks = frozenset({Guarantee.NO_LOST_TURN, Guarantee.ISOLATION})
