@@ -132,7 +132,7 @@ TIMEOUT = Scenario(
     question=2,
     load=LOAD,
     plan=(Window(Timeout(timeout_ms=1000), 0.0, 4.0),),
-    must_catch=(*ALL_LEAK, ("graceful_degradation", Guarantee.NO_SILENT_FAILURE)),
+    must_catch=ALL_LEAK,
 )
 
 BLACK_HOLE_DOWN = Scenario(

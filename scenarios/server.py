@@ -39,7 +39,6 @@ BACKENDS_TERMINATED = Scenario(
     question=2,
     load=LOAD,
     plan=(Window(TerminateBackends(which="all", period_ms=700), 0.0, 3.0),),
-    must_catch=NAIVE_LEAKS,
     full_only=True,
 )
 
@@ -258,6 +257,5 @@ TLS_TERMINATED = Scenario(
     load=LOAD,
     plan=(Window(TerminateBackends(which="all", period_ms=700), 0.0, 3.0),),
     needs=frozenset({Capability.POSTGRES_TLS}),
-    must_catch=NAIVE_LEAKS,
     full_only=True,
 )
