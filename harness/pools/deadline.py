@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import copy_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg.errors import ReadOnlySqlTransaction
 
-from .writable import TakesNoWrites, check_told
+from .writable import TakesNoWrites, reading
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -66,6 +66,9 @@ class _Step:
 
 #: The step that the running task works for; LangGraph's background saves inherit it.
 _step: ContextVar[_Step | None] = ContextVar("poolproof_step", default=None)
+
+#: Whether the running task migrates the tables.
+_migrates: ContextVar[bool] = ContextVar("poolproof_migrates", default=False)
 
 
 def inside(deadline_s: float) -> float:
@@ -231,7 +234,7 @@ class BoundedSaver(AsyncPostgresSaver):
 
     After a failover a connection may still lead to the old primary, which lives on, read-only: it passes ``SELECT 1``,
     what it says to an INSERT is no OperationalError, and what it says to a SELECT is the past. Here both raise one, so
-    that it is treated as a lost connection. (What is read through PgBouncer is not checked: see ``writable``.)
+    that it is treated as a lost connection.
     """
 
     #: Seconds that one call may hold a connection. The wait for the saver's lock is not counted.
@@ -242,11 +245,19 @@ class BoundedSaver(AsyncPostgresSaver):
         try:  # around it all: in a pipeline the error may come when it is left
             async with HardTimeout() as bound, super()._cursor(pipeline=pipeline) as cursor:
                 bound.start(self.call_s)
-                yield cursor
-                if not pipeline:  # a read; of saves the server says so itself
-                    check_told(cursor.connection)
+                fence = nullcontext() if pipeline or _migrates.get() else reading(cursor.connection)
+                async with fence:  # for reads; of saves the server says so itself
+                    yield cursor
         except ReadOnlySqlTransaction as error:
             raise TakesNoWrites(f"this server takes no writes; another one may: {error}") from error
+
+    async def setup(self) -> None:
+        """Migrate; see the base class. It creates indexes concurrently, which no transaction may hold."""
+        token = _migrates.set(True)
+        try:
+            await super().setup()
+        finally:
+            _migrates.reset(token)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint; see the base class.

@@ -2,11 +2,14 @@
 
 Whoever reads there reads the past: what was acknowledged since is on the new primary. Postgres tells its clients with
 the next answer when ``default_transaction_read_only`` or ``in_hot_standby`` changes, so a look at what psycopg keeps of
-that costs nothing. Behind PgBouncer it is worth nothing: a client hears what the first server said at its login.
+that costs nothing. Behind PgBouncer it is worth nothing: a client hears what the first server said at its login. There
+the server is asked in the transaction of the reading itself, which costs one round trip more.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from psycopg import AsyncConnection, OperationalError
@@ -23,19 +26,34 @@ class TakesNoWrites(OperationalError):
     """This server takes no writes; another one may. For a pool it is a lost connection."""
 
 
-def check_told(connection: AsyncConnection[Any]) -> None:
-    """Raise TakesNoWrites if the server said with its last answer that it takes no writes. No round trip."""
-    if isinstance(connection, UncancelledConnection):  # through PgBouncer
+@asynccontextmanager
+async def reading(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+    """What is read in the block was read on a server that takes writes; else TakesNoWrites is raised at its end."""
+    if not isinstance(connection, UncancelledConnection):
+        yield
+        _check_told(connection)
         return
+    # Through PgBouncer, in transaction mode, the next query may go to another server; those of one pipeline do not.
+    async with connection.pipeline(), connection.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(_ASK)  # it goes out with the first query of the block
+        yield
+        _check_answer(await cursor.fetchone())
+
+
+def _check_told(connection: AsyncConnection[Any]) -> None:
+    """What the server said with its last answer. No round trip."""
     told = [name for name in _TOLD if connection.info.parameter_status(name) == "on"]
     if told:
         raise TakesNoWrites(f"this server takes no writes ({told[0]} is on); another one may")
+
+
+def _check_answer(told: Any) -> None:
+    if told != "off":
+        raise TakesNoWrites(f"this server takes no writes (transaction_read_only is {told}); another one may")
 
 
 async def check_asked(connection: AsyncConnection[Any]) -> None:
     """Raise TakesNoWrites if the server answers that it takes no writes, and whatever a query that fails raises."""
     async with connection.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(_ASK)
-        told = await cursor.fetchone()
-    if told != "off":
-        raise TakesNoWrites(f"this server takes no writes (transaction_read_only is {told}); another one may")
+        _check_answer(await cursor.fetchone())

@@ -6,6 +6,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import empty_checkpoint
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -13,13 +15,15 @@ from psycopg_pool import AsyncConnectionPool
 from harness.core.environment import Capability
 from harness.environments.cell import CellEnvironment
 from harness.environments.stack import Stack
+from harness.pools.deadline import BoundedSaver
 from harness.pools.health import Health, HealthCheck
 from harness.pools.uncancelled import UncancelledConnection
-from harness.pools.writable import TakesNoWrites, check_asked, check_told
+from harness.pools.writable import TakesNoWrites, check_asked, reading
 
 pytestmark = pytest.mark.slow
 
 READ_ONLY = "-c default_transaction_read_only=on"
+THREAD: RunnableConfig = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
 
 
 async def test_a_living_connection_is_told_with_the_next_answer(stack: Stack) -> None:
@@ -29,18 +33,18 @@ async def test_a_living_connection_is_told_with_the_next_answer(stack: Stack) ->
         stack.cell("writable", groups=("g0",), pooler=None, needs=needs) as env,
         await psycopg.AsyncConnection.connect(env.conninfo("g0"), autocommit=True) as connection,
     ):
-        await connection.execute("SELECT 1")
-        check_told(connection)
+        async with reading(connection):
+            await connection.execute("SELECT 1")
         await check_asked(connection)
         await env.server.set_parameter("default_transaction_read_only", "on")
-        await connection.execute("SELECT 1")
         with pytest.raises(TakesNoWrites, match="default_transaction_read_only is on"):
-            check_told(connection)
+            async with reading(connection):
+                await connection.execute("SELECT 1")
         with pytest.raises(TakesNoWrites, match="transaction_read_only is on"):
             await check_asked(connection)
         await env.server.reset_parameter("default_transaction_read_only")
-        await connection.execute("SELECT 1")
-        check_told(connection)
+        async with reading(connection):
+            await connection.execute("SELECT 1")
         await check_asked(connection)
 
 
@@ -49,9 +53,56 @@ async def test_behind_a_pooler_only_the_answer_counts(cell_env: CellEnvironment)
     conninfo = make_conninfo(cell_env.conninfo("g0"), options=READ_ONLY)
     async with await UncancelledConnection.connect(conninfo, autocommit=True) as connection:
         assert connection.info.parameter_status("default_transaction_read_only") == "on"
-        check_told(connection)
+        await connection.execute("SET default_transaction_read_only = off")  # as on the server that it leads to by now
+        async with reading(connection):
+            await connection.execute("SELECT 1")
+        await connection.execute("SET default_transaction_read_only = on")
+        with pytest.raises(TakesNoWrites, match="transaction_read_only is on"):
+            async with reading(connection):
+                await connection.execute("SELECT 1")
         with pytest.raises(TakesNoWrites):
             await check_asked(connection)
+
+
+@pytest.mark.parametrize("mode", [Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION])
+async def test_a_saver_behind_a_pooler_does_not_read_the_past(mode: Capability, stack: Stack) -> None:
+    """Its migrations still work there, which no transaction may hold."""
+    if mode in stack.missing:
+        pytest.skip(f"{stack.missing[mode]}; {stack.missing[mode].fix}")
+    needs = frozenset({Capability.SERVER_PROCESS})
+    async with stack.cell("pooled", groups=("g0",), pooler=mode, needs=needs) as env:
+        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            env.conninfo("g0"),
+            connection_class=UncancelledConnection,
+            min_size=1,
+            max_size=1,
+            open=False,
+            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": None},
+        )
+        async with pool:
+            saver = BoundedSaver(pool)
+            async with pool.connection() as connection:
+                await connection.execute("DROP INDEX checkpoints_thread_id_idx")
+                await connection.execute("DELETE FROM checkpoint_migrations WHERE v >= 6")
+            await saver.setup()
+            kept = await saver.aput(THREAD, empty_checkpoint(), {}, {})
+            assert await _newest(saver) == [kept["configurable"]["checkpoint_id"]] * 2
+            await env.server.set_parameter("default_transaction_read_only", "on")
+            with pytest.raises(TakesNoWrites):
+                await saver.aget_tuple(THREAD)
+            with pytest.raises(TakesNoWrites):
+                [_ async for _ in saver.alist(THREAD)]
+            await env.server.reset_parameter("default_transaction_read_only")
+            assert await _newest(saver) == [kept["configurable"]["checkpoint_id"]] * 2
+            await saver.aprune(["t"])
+
+
+async def _newest(saver: BoundedSaver) -> list[str]:
+    """The id of the newest checkpoint, by both ways to ask for it."""
+    found = await saver.aget_tuple(THREAD)
+    assert found is not None
+    listed = [item.checkpoint["id"] async for item in saver.alist(THREAD)]
+    return [found.checkpoint["id"], *listed]
 
 
 @pytest.mark.parametrize(
