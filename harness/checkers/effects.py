@@ -88,10 +88,10 @@ def _within(damage: Damage, reading: Reading) -> list[Timed]:
 def _told(words: str, damage: Damage, reading: Reading) -> bool:
     """Whether a saver call of the window ended in an error that says ``words``, or was caused by one."""
     for saver in reading.saver_calls:
-        error = saver.end.error if saver.end is not None else None
-        if error is None or saver.began_s > damage.ended_s or (saver.ended_s or 0.0) < damage.began_s:
+        end = saver.end
+        if end is None or end.error is None or not (saver.began_s <= damage.ended_s and damage.began_s <= end.time_s):
             continue
-        if any(words in text for text in (error.message, *(link[2] for link in error.links))):
+        if any(words in text for text in (end.error.message, *(link[2] for link in end.error.links))):
             return True
     return False
 

@@ -8,9 +8,9 @@ import pytest
 
 from harness.checkers.effects import unseen
 from harness.checkers.reading import Reading, Spans, number
-from harness.core.history import OpType
+from harness.core.history import ErrorInfo, OpType
 from harness.core.verdict import Json
-from tests.checkers.made_histories import CANCELLED, MadeCell
+from tests.checkers.made_histories import AGENT, CANCELLED, THREAD, MadeCell
 
 KILLED: dict[str, Json] = {"group": "g0", "pid": 7, "signal": "SIGKILL", "in_flight": 1, "status": -9}
 CUT: dict[str, Json] = {"cancelled": 1, "by": "client"}
@@ -41,6 +41,37 @@ def test_a_call_that_begins_with_the_window_or_with_its_end_is_cut_in_it(began_s
     for call in calls:
         cell.complete(call, OpType.INFO, CUT, CANCELLED)
     assert seen(cell)
+
+
+@pytest.mark.parametrize(
+    ("began_s", "ended_s", "felt"),
+    [(2.0, 2.9, False), (2.0, 3.0, True), (4.0, 5.0, True), (6.0, 7.0, True), (6.1, 7.0, False), (4.0, None, False)],
+)
+def test_only_a_saver_call_that_meets_the_window_can_tell_of_it(
+    began_s: float, ended_s: float | None, felt: bool
+) -> None:
+    """One that never ended says nothing."""
+    told = ErrorInfo("QueryCanceled", "canceling statement due to statement timeout")
+    cell = MadeCell()
+    cell.gate()
+    moments = {began_s: "save", 3.0: "strike", 6.0: "heal"} | ({} if ended_s is None else {ended_s: "told"})
+    if 3.0 in (began_s, ended_s):
+        moments[3.0] = "strike told"
+    if began_s == 6.0:
+        moments[6.0] = "save heal"
+    save = 0
+    for at_s in sorted(moments):
+        cell.now_s = at_s
+        for what in moments[at_s].split():
+            if what == "save":
+                save = cell.invoke("aput", f"g0/{AGENT}", {"thread": THREAD, "parent": None, "turn": f"{THREAD}/t1"})
+            elif what == "strike":
+                cell.strike()
+            elif what == "heal":
+                cell.heal(tells="statement timeout")
+            else:
+                cell.complete(save, OpType.INFO, {}, told)
+    assert seen(cell) is felt
 
 
 def stalled(stood_s: float, told_s: float, *, stalls: float, delay_ms: float) -> MadeCell:
