@@ -300,7 +300,7 @@ HEALTH_CHECK_HERD = Scenario(
         Window(ResetPeer(), 0.0, 1.5),
         Window(HealthCheckHerd(callers=50), 1.0, 2.0),
     ),
-    must_catch=(*ALL_LEAK, ("naive_recreate", Guarantee.CLEAN_BACKGROUND)),
+    must_catch=ALL_LEAK,
 )
 
 SECOND_THREAD = Scenario(

@@ -70,11 +70,12 @@ CALM = Scenario(
     load=BUSY,
     bounds=Bounds(budget=TIGHT_BUDGET),
     must_catch=(
+        ("forgotten_task", Guarantee.CLEAN_BACKGROUND),
         ("kept_connection", Guarantee.CONNECTION_BUDGET),
         ("pool_per_request", Guarantee.CONNECTION_BUDGET),
         ("skewed_clock", Guarantee.NO_LOST_TURN),
     ),
-    strategies=("kept_connection", "pool_per_request", "skewed_clock"),
+    strategies=("forgotten_task", "kept_connection", "pool_per_request", "skewed_clock"),
     baseline=True,
     gate_s=0.5,
     tail_s=0.5,

@@ -27,12 +27,7 @@ class NaiveRecreate(PoolStrategy):
     """BaseAgent._shared_pool, _ensure_pool_health and _recreate_pool."""
 
     name = "naive_recreate"
-    breaks = frozenset(
-        {
-            *(Guarantee.NO_POOL_CLOSED, Guarantee.RECOVERS, Guarantee.AVAILABLE),
-            *(Guarantee.DECLARED_ERRORS, Guarantee.CLEAN_BACKGROUND),
-        }
-    )
+    breaks = frozenset({Guarantee.NO_POOL_CLOSED, Guarantee.RECOVERS, Guarantee.AVAILABLE, Guarantee.DECLARED_ERRORS})
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
