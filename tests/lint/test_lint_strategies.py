@@ -37,6 +37,7 @@ DESERVED: dict[str, set[str]] = {
 NOT_A_SETTING = {
     "best_effort_saver": "it drops a save that failed",
     "blind_retry": "it sends a turn again without asking what is stored",
+    "forgotten_task": "nobody asks how a task ended",
     "kept_connection": "it does not give a connection back",
     "memory_fallback": "it acknowledges what only memory holds",
     "skewed_clock": "a clock is wrong",
