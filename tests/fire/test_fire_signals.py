@@ -8,13 +8,23 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.environments.leases import clear_up
-from tests.fire.ground import GONE_S, PLUGINS, Fire, alive, arguments, assert_nothing_left, descendants, fire
+from tests.fire.ground import (
+    GONE_S,
+    PLUGINS,
+    Fire,
+    alive,
+    arguments,
+    assert_nothing_left,
+    children_of,
+    descendants,
+    fire,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
@@ -25,17 +35,19 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 @contextlib.contextmanager
-def adopting() -> Iterator[None]:
-    """Whoever outlives its parents becomes a child of this process, and not of the machine's first one."""
-    libc = ctypes.CDLL(None)
+def adopting() -> Iterator[Callable[[], set[int]]]:
+    """Whoever outlives its parents becomes a child of this process, not of the machine's first one. Yields what tells
+    who came here so and still runs.
+    """
+    libc, before = ctypes.CDLL(None), descendants(os.getpid())
     assert libc.prctl(_PR_SET_CHILD_SUBREAPER, 1) == 0
     try:
-        yield
+        yield lambda: alive(descendants(os.getpid()) - before)
     finally:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        for pid in children_of(os.getpid()) - before:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
 
 
 def assert_partial_report(run: Fire, name: str) -> None:
@@ -116,14 +128,14 @@ def test_row_04_sigkill_ends_everything_and_the_next_start_clears_up(tmp_path: P
 def test_row_04_sigkill_at_any_moment_leaves_nothing_running(seed: int, tmp_path: Path) -> None:
     """While imports run, servers start, cells are driven or judged: whoever is left is found, wherever it hid."""
     moment_s = random.Random(f"moment {seed}").uniform(0.1, 9.0)
-    with adopting(), fire(tmp_path, f"{PLUGINS}:AWAY", *TWO_CELLS) as run:
+    with adopting() as adopted, fire(tmp_path, f"{PLUGINS}:AWAY", *TWO_CELLS) as run:
         time.sleep(moment_s)
         trace = run.trace()
         assert run.process.poll() is None, "it was killed while it ran"
         run.signal(signal.SIGKILL)
         run.process.wait(5)
         stop_s = time.monotonic() + GONE_S
-        while (left := alive(descendants(os.getpid()) - {os.getpid()})) and time.monotonic() < stop_s:
+        while (left := adopted()) and time.monotonic() < stop_s:
             time.sleep(0.05)
         assert not left, {pid: arguments(pid) for pid in left}
         assert_nothing_left(trace, folders=False)
