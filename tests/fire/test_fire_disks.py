@@ -135,7 +135,8 @@ def test_row_16_a_history_that_may_not_grow_keeps_its_whole_rows(tmp_path: Path)
 
 def test_row_17_a_full_disk_under_postgres_is_the_machines_fault(disk: Path, tmp_path: Path) -> None:
     wrapper = on_a_disk(disk, "160m", tmp_path / "kept")
-    with fire(tmp_path, f"{PLUGINS}:STEADY", *ONE_CELL, wrapper=wrapper, environment={"TMPDIR": str(disk)}) as run:
+    selection = (f"{PLUGINS}:STEADY", "--strategy", f"{PLUGINS}:ImpatientPool", "--jobs", "1")
+    with fire(tmp_path, *selection, wrapper=wrapper, environment={"TMPDIR": str(disk)}) as run:
         trace = run.under_load()
         fill(run, disk)
         assert run.wait(180) == 4

@@ -62,9 +62,10 @@ class PlainPool(PoolStrategy):
 
     name = "fire_plain_pool"
     breaks = frozenset({Guarantee.RECOVERS})
+    wait_s = 4.0
 
     async def open(self) -> None:
-        self.pool = self.database.pool(min_size=1, max_size=4, timeout=4.0)
+        self.pool = self.database.pool(min_size=1, max_size=4, timeout=self.wait_s)
         await self.pool.open()
 
     async def close(self) -> None:
@@ -72,3 +73,12 @@ class PlainPool(PoolStrategy):
 
     async def checkpointer(self, agent: AgentHandle) -> Any:
         return AsyncPostgresSaver(self.pool)
+
+
+class ImpatientPool(PlainPool):
+    """For a server that never comes back: the saves of a turn wait for a connection one after the other (I-14), and ten
+    waits of 4 s are a hang, which would be held against the pool.
+    """
+
+    name = "fire_impatient_pool"
+    wait_s = 0.5
