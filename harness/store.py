@@ -17,7 +17,6 @@ history is appended to; its last row may be torn if the writer died, and is then
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import hashlib
 import json
@@ -187,7 +186,7 @@ class HistoryWriter:
 
     def _put(self, op: Op) -> Op:
         """Give ``op`` the next index and write it."""
-        numbered = dataclasses.replace(op, index=self.rows)
+        numbered = Op(self.rows, op.time_s, op.type, op.f, op.process, op.call, op.value, op.error)
         self._last_s = op.time_s
         self._write(numbered.to_json())
         self.rows += 1

@@ -41,6 +41,9 @@ class _Secret:
         return self.raw_anchor in raw or b"%" in raw
 
 
+#: Made once: a history has thousands of rows, and each of them is written while somebody waits.
+_encode = json.JSONEncoder(allow_nan=False).encode
+
 #: The secrets of this process, by value.
 _known: dict[str, _Secret] = {}
 
@@ -160,7 +163,7 @@ def redacted_json(value: Any) -> Any:
 def to_json_line(row: Mapping[str, Json]) -> str:
     """``row`` as one line of JSON, without the secrets; costs nothing where there is none."""
     try:
-        line = json.dumps(row, allow_nan=False)
+        line = _encode(row)
     except ValueError:
         return to_json_line(finite(row))
     return json.dumps(redacted_json(row)) if betrays(line) else line

@@ -278,6 +278,16 @@ class BoundedSaver(AsyncPostgresSaver):
             step.empty_thread = asked["thread_id"] if found is None else None
         return found
 
+    async def alist(self, config: RunnableConfig | None, **kwargs: Any) -> AsyncIterator[CheckpointTuple]:
+        """List checkpoints; see the base class.
+
+        All is read before the first one is given out: whoever takes only some of them is told as well that the server
+        takes no writes, and whoever takes long over them holds neither this saver's lock nor a connection.
+        """
+        listed = super().alist(config, **kwargs)
+        for found in [item async for item in listed]:
+            yield found
+
     async def aput(self, config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any) -> RunnableConfig:
         """Save a checkpoint; see the base class."""
         _forget_read()

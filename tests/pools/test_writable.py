@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -92,6 +93,8 @@ async def test_a_saver_behind_a_pooler_does_not_read_the_past(mode: Capability, 
                 await saver.aget_tuple(THREAD)
             with pytest.raises(TakesNoWrites):
                 [_ async for _ in saver.alist(THREAD)]
+            with pytest.raises(TakesNoWrites):
+                await anext(saver.alist(THREAD))
             await env.server.reset_parameter("default_transaction_read_only")
             assert await _newest(saver) == [kept["configurable"]["checkpoint_id"]] * 2
             await saver.aprune(["t"])
@@ -121,3 +124,20 @@ async def test_a_health_check_wants_a_server_that_takes_writes(
     async with pool:
         check = HealthCheck(make_conninfo(conninfo, options=fresh))
         assert await check.look(pool) is found
+
+
+async def test_who_is_slow_over_a_list_holds_nothing(cell_env: CellEnvironment) -> None:
+    """With the plain saver another call waits for its lock until the list has come to its end."""
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        cell_env.conninfo("g0"),
+        min_size=1,
+        max_size=1,
+        open=False,
+        kwargs={"autocommit": True, "row_factory": dict_row},
+    )
+    async with pool:
+        for saver, held in ((AsyncPostgresSaver(pool), True), (BoundedSaver(pool), False)):
+            await saver.aput(THREAD, empty_checkpoint(), {}, {})
+            async for _ in saver.alist(THREAD):
+                assert saver.lock.locked() is held
+                assert (pool.get_stats()["pool_available"] == 0) is held
