@@ -3,7 +3,8 @@
 What makes it safe is the order. First the new pool, then the agents, and the old pool last of all: a turn that is under
 way keeps the saver that it began with, and comes back to the old pool at each of its saves. So the turns of each
 generation are counted, and the old pool is closed when its last turn has ended and nobody uses it. As with a reference:
-one re-creation at a time, the generation read before the health check, a minimum interval, never more than two pools.
+one re-creation at a time, the generation read before the health check, a minimum interval, never more than two pools;
+and when the database is back, all of them are told to connect at once.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Reques
 from harness.pools import nothing_lost
 from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
 from harness.pools.health import Health, HealthCheck
+from harness.pools.nudge import STEP_S, nudge
 from harness.pools.retirement import CountedPool, close, retire
 
 logger = logging.getLogger("poolproof.pools.instance_tracking")
 
-STEP_S = 2.0
 AFTER_FAILURE_S = 0.5
 #: Re-creations that nobody ordered have at least this pause between them.
 RECREATE_INTERVAL_S = 1.0
@@ -77,8 +78,11 @@ class InstanceTracking(PoolStrategy):
         """Check; re-create only if the database answers and the pool does not."""
         seen = self._generation  # before the check: of checks that fail together one re-creates
         found = await self._check.look(self._pool)
+        waited_at = (self._pool, *self._retiring.values())
         if found in (Health.LOST, Health.BACK, Health.STARVED):
             await hard_deadline(partial(self._renew, seen), 2 * STEP_S)
+        if found in (Health.BACK, Health.STARVED):
+            await asyncio.gather(*(nudge(pool) for pool in waited_at))
 
     async def recreate(self) -> None:
         """Replace pool, connections and savers, whatever was done a moment ago."""

@@ -19,7 +19,8 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Request
 from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
-from harness.pools.self_healing import STEP_S, HealedPool
+from harness.pools.nudge import STEP_S
+from harness.pools.self_healing import HealedPool
 
 logger = logging.getLogger("poolproof.pools.per_agent_pool")
 

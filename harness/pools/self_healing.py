@@ -29,17 +29,14 @@ from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Reques
 from harness.pools import nothing_lost
 from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
 from harness.pools.health import Health, HealthCheck
+from harness.pools.nudge import STEP_S, nudge, quietly
 
 logger = logging.getLogger("poolproof.pools.self_healing")
 
-#: Bound of each maintenance call on a pool; closing waits for connects that are under way (connect_timeout is 2 s).
-STEP_S = 2.0
 AFTER_FAILURE_S = 0.5
 CLOSE_S = 3.0
 #: Requests that fail side by side renew the pool once; so do failures that follow each other faster than this.
 RENEW_INTERVAL_S = 0.5
-#: Connections that nudges may add to a pool above its ``max_size``; psycopg_pool drops them again when they idle.
-NUDGES = 1
 
 
 class HealedPool:
@@ -73,7 +70,7 @@ class HealedPool:
         if found in (Health.LOST, Health.BACK):
             await self.renew()
         if found in (Health.BACK, Health.STARVED):
-            await self._nudge()
+            self.nudges += await nudge(self.pool)
 
     async def renew_after_failure(self, seen: int) -> None:
         """Renew unless somebody already has since generation ``seen``, or did a moment ago. Does not raise."""
@@ -85,22 +82,7 @@ class HealedPool:
         """Replace every connection. Bounded; does not raise."""
         self.generation += 1
         self._renewed_s = asyncio.get_running_loop().time()
-        await _quietly("drain", partial(hard_deadline, self.pool.drain, STEP_S))
-
-    async def _nudge(self) -> None:
-        """Have the pool connect now: attempts that back off would leave callers waiting for up to the last delay."""
-        if self.pool.get_stats()["pool_size"] < self.pool.max_size + NUDGES:
-            self.nudges += 1
-            low, high = self.pool.min_size, self.pool.max_size
-            await _quietly("resize", partial(hard_deadline, partial(self.pool.resize, low + 1, high), STEP_S))
-            await _quietly("resize", partial(hard_deadline, partial(self.pool.resize, low, high), STEP_S))
-
-
-async def _quietly(what: str, step: Any) -> None:
-    try:
-        await step()
-    except (psycopg.Error, TimeoutError) as error:
-        logger.warning("%s did not end well: %s: %s", what, type(error).__name__, error)
+        await quietly("drain", partial(hard_deadline, self.pool.drain, STEP_S))
 
 
 class SelfHealing(PoolStrategy):

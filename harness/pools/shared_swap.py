@@ -3,7 +3,7 @@
 What makes it safe: the new pool is published first and the old one closed last, when nobody waits at it and nobody has
 borrowed from it; one re-creation at a time; the generation is read before the health check, so that checks that failed
 together re-create once; two re-creations have a minimum interval; and there are never more than two pools. Where a
-third would be needed the present one is drained instead.
+third would be needed the present one is drained instead. When the database is back, all are told to connect at once.
 
 The reference has to be a property of a saver's subclass: the saver tests the type of its ``conn`` at every query, which
 a wrapper object around the pool does not pass.
@@ -25,11 +25,11 @@ from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Reques
 from harness.pools import nothing_lost
 from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
 from harness.pools.health import Health, HealthCheck
+from harness.pools.nudge import STEP_S, nudge
 from harness.pools.retirement import CountedPool, close, retire
 
 logger = logging.getLogger("poolproof.pools.shared_swap")
 
-STEP_S = 2.0
 AFTER_FAILURE_S = 0.5
 #: Re-creations that nobody ordered have at least this pause between them.
 SWAP_INTERVAL_S = 1.0
@@ -106,8 +106,11 @@ class SharedSwap(PoolStrategy):
         """Check; re-create only if the database answers and the pool does not."""
         seen = self._reference.generation  # before the check: of checks that fail together one re-creates
         found = await self._check.look(self._reference.pool)
+        waited_at = (self._reference.pool, *self._retiring.values())
         if found in (Health.LOST, Health.BACK, Health.STARVED):
             await hard_deadline(partial(self._renew, seen), 2 * STEP_S)
+        if found in (Health.BACK, Health.STARVED):
+            await asyncio.gather(*(nudge(pool) for pool in waited_at))
 
     async def recreate(self) -> None:
         """Replace pool and connections, whatever was done a moment ago."""
