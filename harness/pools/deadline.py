@@ -45,6 +45,8 @@ GIVE_UP_S = 1.25
 
 #: What a strategy keeps of a request's deadline for its own ending.
 MARGIN_S = 0.3
+#: Bound of each maintenance call on a pool: opening, draining, resizing.
+STEP_S = 2.0
 
 #: Steps that were given up on. The loop keeps only weak references to tasks; one that is collected while it is pending
 #: would be reported as destroyed.

@@ -23,9 +23,9 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Request
 from harness.pools import nothing_lost
-from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
+from harness.pools.deadline import STEP_S, BoundedSaver, call_home, hard_deadline, inside
 from harness.pools.health import Health, HealthCheck
-from harness.pools.nudge import STEP_S, nudge
+from harness.pools.nudge import nudge
 from harness.pools.retirement import CountedPool, close, retire
 
 logger = logging.getLogger("poolproof.pools.instance_tracking")

@@ -15,12 +15,10 @@ from weakref import WeakSet
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from harness.pools.deadline import hard_deadline
+from harness.pools.deadline import STEP_S, hard_deadline
 
 logger = logging.getLogger("poolproof.pools.nudge")
 
-#: Bound of each maintenance call on a pool; closing waits for connects that are under way (connect_timeout is 2 s).
-STEP_S = 2.0
 #: Connections that nudges may add to a pool above its ``max_size``; psycopg_pool drops them again when they idle.
 NUDGES = 1
 

@@ -25,12 +25,11 @@ from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool, AsyncNullConnectionPool
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Request
-from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside, uninterrupted
+from harness.pools.deadline import STEP_S, BoundedSaver, call_home, hard_deadline, inside, uninterrupted
 from harness.pools.nothing_lost import ClosingConnection
 
 logger = logging.getLogger("poolproof.pools.null_pool")
 
-STEP_S = 2.0
 CLOSE_S = 6.0
 #: Also the time that a connect may take: a null pool passes it on as ``connect_timeout``.
 POOL_WAIT_S = 6.0

@@ -18,8 +18,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from psycopg_pool import PoolTimeout, TooManyRequests
 
 from harness.core.pool import AgentHandle, Database, PoolStrategy, Reply, Request
-from harness.pools.deadline import BoundedSaver, call_home, hard_deadline, inside
-from harness.pools.nudge import STEP_S
+from harness.pools.deadline import STEP_S, BoundedSaver, call_home, hard_deadline, inside
 from harness.pools.self_healing import HealedPool
 
 logger = logging.getLogger("poolproof.pools.per_agent_pool")
