@@ -1,12 +1,13 @@
-"""Settings with which a psycopg pool loses no connection and no word: psycopg 3.3.9 and psycopg_pool 3.3.3 do, in three
+"""Settings with which a psycopg pool loses no connection and no word: psycopg 3.3.9 and psycopg_pool 3.3.3 do, in four
 rare moments.
 
-Each of the three is shown by a test that fails when it is mended upstream (``tests/pools/test_given_back.py``,
+Each of the four is shown by a test that fails when it is mended upstream (``tests/pools/test_given_back.py``,
 ``test_connecting.py`` and ``test_cancelled_twice.py``); then what is here for it can go.
 """
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Self, TypeVar
@@ -20,8 +21,10 @@ T = TypeVar("T")
 class ClosingConnection(AsyncConnection[Any]):
     """A connection that does not come to be leaves nothing behind, and one that is cut off ends without a noise.
 
-    An attempt that ran into its ``connect_timeout`` stays open in psycopg until the garbage collector comes by: the
-    error that it raises holds, in a cycle, the frame with the half-made connection. The server's backend stays as long.
+    In psycopg an attempt that ran into its ``connect_timeout`` stays open until the garbage collector comes by: the
+    error that it raises holds, in a cycle, the frame with the half-made connection. One that was cancelled stays open
+    for as long as anybody keeps the CancelledError, or the TimeoutError that ``asyncio.timeout`` makes of it. The
+    server's backend stays as long.
     """
 
     @classmethod
@@ -29,8 +32,8 @@ class ClosingConnection(AsyncConnection[Any]):
         """See the base class."""
         try:
             return await super().connect(conninfo, **kwargs)
-        except Error as error:
-            raise error.with_traceback(None)  # noqa: B904 - the same error; without its traceback there is no cycle
+        except (Error, CancelledError) as error:
+            raise error.with_traceback(None)  # noqa: B904 - the same error; its traceback would keep the connection
 
     async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         """See the base class.

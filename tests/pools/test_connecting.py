@@ -1,4 +1,6 @@
-"""An attempt to connect that ran into its timeout: is its socket closed then, or when the collector comes by?"""
+"""An attempt to connect that ran into its timeout, or was cancelled: is its socket closed then, or when the collector
+comes by, or when nobody keeps the error any more?
+"""
 
 from __future__ import annotations
 
@@ -47,3 +49,26 @@ async def test_a_connect_that_timed_out(
             del attempt
             await asyncio.sleep(0.1)
             assert straight_to(cell_env.endpoint.port, ()) == left
+
+
+@pytest.mark.parametrize(("connection_class", "left"), [(psycopg.AsyncConnection, 1), (ClosingConnection, 0)])
+async def test_a_connect_that_was_cancelled_and_whose_error_is_kept(
+    connection_class: type[psycopg.AsyncConnection[Any]], left: int, cell_env: CellEnvironment
+) -> None:
+    """As a log record or an error tracker keeps it. When psycopg's own class leaves nothing it was mended."""
+    kept: list[BaseException] = []
+
+    async def call() -> None:
+        try:
+            async with asyncio.timeout(0.2):
+                await connection_class.connect(cell_env.conninfo("g0"))
+        except TimeoutError as error:
+            kept.append(error)
+
+    async with Latency(latency_ms=400, stream="downstream").active(cell_env):
+        await asyncio.ensure_future(call())
+        assert [type(error) for error in kept] == [TimeoutError]
+        assert straight_to(cell_env.endpoint.port, ()) == left
+        kept.clear()
+        gc.collect()
+        assert straight_to(cell_env.endpoint.port, ()) == 0
