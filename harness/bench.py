@@ -27,7 +27,7 @@ from harness.bench_judge import costs
 from harness.core.agent import Turn
 from harness.core.cell import DEFAULT_AGENTS, CellSpec, cell_id
 from harness.core.pool import PoolStrategy
-from harness.core.scenario import Scenario
+from harness.core.scenario import Bounds
 from harness.core.verdict import Json
 from harness.core.workload import Action
 from harness.driving.caller import Caller
@@ -35,6 +35,7 @@ from harness.driving.database import GroupDatabase
 from harness.driving.group import Group
 from harness.driving.recorder import Recorder
 from harness.driving.replica import builder_of
+from harness.driving.stock import Stock
 from harness.driving.traffic import CellTraffic
 from harness.driving.watchdog import Watchdog
 from harness.environments.cell import CellEnvironment
@@ -43,7 +44,6 @@ from harness.registry import default_registry, role_of
 from harness.runner import GROUPS, pooler_of
 from harness.slot import Slot
 from harness.store import CellFolder, HistoryWriter, find_run, read_json
-from harness.workloads.closed_loop import ClosedLoop
 
 PAIRS = 20
 #: Seconds of load in each half of a pair.
@@ -51,17 +51,8 @@ BLOCK_S = 0.8
 USERS = 10
 _Turn = Callable[[int, int], Awaitable[None]]
 
-#: A cell whose schedule is short, so that what it costs beyond it shows.
-SHORT = Scenario(
-    name="bench/short",
-    title="No fault, little load",
-    why="What a cell costs beyond its schedule.",
-    question=1,
-    load=ClosedLoop(),
-    baseline=True,
-    gate_s=1.0,
-    tail_s=1.0,
-)
+#: The cells whose cost is measured: without faults, so that nothing but the harness takes longer than scheduled.
+SCENARIO, STRATEGY = "network/steady", "self_healing"
 
 
 def interval(values: Sequence[float]) -> dict[str, Json]:
@@ -144,17 +135,17 @@ async def harness_turns(
 ) -> tuple[_Turn, Any]:
     """The same turns as the runner makes them: recorded, watched, through the strategy's ``serve``."""
     registry = default_registry()
-    agents = [partial(registry.agent, agent) for agent in DEFAULT_AGENTS]
+    agents = {name: partial(registry.agent, name) for name in DEFAULT_AGENTS}
     recorder = Recorder(sink, env.clock)
     groups = {}
     for name in GROUPS:
         database = GroupDatabase(env.conninfo(name), 24, name, recorder)
-        groups[name] = Group.made(database, strategy, agents, recorder)
+        groups[name] = Group.made(database, strategy, Stock().take(agents), recorder)
         await groups[name].open()
     watchdog = Watchdog(recorder, env.clock, slow_s=2, fail_s=12, give_up=sys.exit)
     caller = Caller(
         groups,
-        bounds=replace(SHORT.bounds, deadline_s=20.0),
+        bounds=Bounds(deadline_s=20.0),
         durability="async",
         recorder=recorder,
         traffic=CellTraffic(tuple(groups.values())),
@@ -224,9 +215,9 @@ async def compare(stack: Stack, folder: Path, strategy: type[PoolStrategy] | Non
 def fixed_cost_s(folder: Path, cells: int) -> dict[str, Json]:
     """What a cell takes beyond its schedule on a warm stack, over ``cells`` cells; the first one warms up."""
     spec = CellSpec(
-        id=cell_id("bench/short", "self_healing", "async", 0),
-        scenario=f"{Path(__file__).resolve()}:SHORT",
-        strategy="self_healing",
+        id=cell_id(SCENARIO, STRATEGY, "async", 0),
+        scenario=SCENARIO,
+        strategy=STRATEGY,
     )
     slot = Slot.start("auto", note=lambda text: print(text, file=sys.stderr))
     values = []

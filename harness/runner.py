@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from harness.driving.recorder import Recorder, Sink
 from harness.driving.replica_process import Company, live
 from harness.driving.replicas import ReplicaGroup, Replicas
 from harness.driving.sampler import Sampler
+from harness.driving.stock import Stock
 from harness.driving.traffic import CellTraffic
 from harness.driving.watchdog import Watchdog
 from harness.environments.capacity import check_room
@@ -66,13 +67,16 @@ _POOLERS = frozenset({Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSAC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A cell with every name resolved. ``agents`` maps each agent's name to what makes a fresh instance of it."""
+    """A cell with every name resolved. ``agents`` maps each agent's name to what makes a fresh instance of it; those
+    that are in ``stock`` need not be made any more.
+    """
 
     spec: CellSpec
     scenario: Scenario
     strategy: type[PoolStrategy]
     agents: Mapping[str, Callable[[], AgentUnderTest]]
     plan: FaultPlan
+    stock: Stock = field(default_factory=Stock)
 
 
 def needs_of(scenario: Scenario, plan: FaultPlan) -> frozenset[Capability]:
@@ -93,7 +97,7 @@ def nursery_of(job: Job) -> Nursery | None:
     if Capability.REPLICA_PROCESS not in needs_of(job.scenario, job.plan):
         return None
     bounds, durability = job.scenario.bounds, job.spec.durability
-    company = Company(strategy=job.strategy, agents=job.agents, bounds=bounds, durability=durability)
+    company = Company(strategy=job.strategy, agents=job.agents, stock=job.stock, bounds=bounds, durability=durability)
     return Nursery.fork(partial(live, company))
 
 
@@ -195,7 +199,7 @@ class _CellRun:
 
     def _group(self, name: str) -> Group:
         database = GroupDatabase(self.env.conninfo(name), self.bounds.budget, name, self.recorder)
-        return Group.made(database, self.job.strategy, self.job.agents.values(), self.recorder)
+        return Group.made(database, self.job.strategy, self.job.stock.take(self.job.agents), self.recorder)
 
     def _dead_loop(self, give_up: Callable[[str], None]) -> Callable[[str], None]:
         def dead(reason: str) -> None:

@@ -34,6 +34,7 @@ from harness.core.history import ErrorInfo, Op, OpType
 from harness.core.redaction import RedactedStream, mask, to_json_line
 from harness.core.verdict import Json, Verdict
 from harness.driving.replica import builder_of
+from harness.driving.stock import Stock
 from harness.environments.processes import adopt_orphans, children_of, die_with, end_children
 from harness.environments.stack import Stack
 from harness.environments.target_dsn import TARGET, Target
@@ -68,6 +69,7 @@ class SlotProcess:
         self._stack: Stack | None = None
         self._target: Target | None = None
         self._unfit = False
+        self._stock = Stock()
 
     def answer(self, message: Mapping[str, Json]) -> None:
         """One JSON line to whoever started us."""
@@ -109,6 +111,9 @@ class SlotProcess:
         _ = self._registry.checkers
         asyncio.run(_warm_up(self._registry))
         _judge_once(self._registry)
+        for name in self._registry.agents:
+            for _ in GROUPS:
+                self._stock.add(self._registry.agent(name))
         gc.collect()
         gc.freeze()  # the children share what was imported
         components: list[Json] = [
@@ -142,7 +147,7 @@ class SlotProcess:
         ours = children_of(slot)
         pid = os.fork()
         if pid == 0:
-            _child(folder, stack, self._registry, slot)
+            _child(folder, stack, self._registry, self._stock, slot)
         try:
             death = self._wait(pid, folder, began_s)
         finally:
@@ -248,14 +253,14 @@ def _kill(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
-def _child(folder: CellFolder, stack: Stack, registry: Registry, slot: int) -> NoReturn:
+def _child(folder: CellFolder, stack: Stack, registry: Registry, stock: Stock, slot: int) -> NoReturn:
     """The cell's own process: never returns, never runs the slot's cleaning up."""
     status = 1
     try:
         die_with(slot, signal.SIGKILL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _redirect(folder.output)
-        status = _run(folder, stack, registry)
+        status = _run(folder, stack, registry, stock)
     except Exception:  # noqa: BLE001 - our own bug: the traceback goes to the cell's log
         traceback.print_exc()
         status = _BUG
@@ -308,13 +313,13 @@ def _cut(log: Path, head_bytes: int, tail_bytes: int) -> None:
         return  # it is not there yet, or the disk is full: the cell goes on
 
 
-def _run(folder: CellFolder, stack: Stack, registry: Registry) -> int:
+def _run(folder: CellFolder, stack: Stack, registry: Registry, stock: Stock) -> int:
     """Run the cell and leave its records; 0 if they are whole. The slot judges them."""
     began_s = time.monotonic()
     spec = CellSpec.from_json(read_json(folder.path / "cell.json"))
     writer: _Sink | None = None
     try:
-        job = _job(spec, registry)
+        job = _job(spec, registry, stock)
         groups: list[Json] = list(GROUPS)
         agents: list[Json] = list(job.agents)
         header: dict[str, Json] = {"cell": spec.id, "seed": spec.seed, "groups": groups, "agents": agents}
@@ -371,7 +376,7 @@ class _Sink(HistoryWriter):
             raise
 
 
-def _job(spec: CellSpec, registry: Registry) -> Job:
+def _job(spec: CellSpec, registry: Registry, stock: Stock) -> Job:
     scenario = registry.scenario(spec.scenario)
     agents = {registry.agent(name).name: (lambda name=name: registry.agent(name)) for name in spec.agents}
     return Job(
@@ -380,6 +385,7 @@ def _job(spec: CellSpec, registry: Registry) -> Job:
         strategy=registry.strategy(spec.strategy),
         agents=agents,
         plan=plan_of(spec, scenario, registry),
+        stock=stock,
     )
 
 

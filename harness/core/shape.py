@@ -157,7 +157,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 def _value(kind: Any, value: Any, where: str, name: str) -> Any:
     """``value`` as ``kind`` demands it."""
-    if kind is Any:
+    if kind is Any or type(value) is kind:  # a plain text or number, as most are
         return value
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):

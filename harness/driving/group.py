@@ -9,14 +9,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.core.agent import AgentUnderTest
 from harness.core.history import OpType
 from harness.core.pool import PoolStrategy
 from harness.core.verdict import Json
 from harness.driving.database import GroupDatabase
 from harness.driving.exceptions import describe
 from harness.driving.recorder import Recorder
-from harness.driving.replica import Replica
+from harness.driving.replica import Made, Replica
 
 #: No strategy call may take longer than this, in seconds; what a call of a user may take is the scenario's business.
 OPEN_LIMIT_S = 20.0
@@ -53,13 +52,15 @@ class Group:
         cls,
         database: GroupDatabase,
         strategy: type[PoolStrategy],
-        agents: Iterable[Callable[[], AgentUnderTest]],
+        agents: Iterable[Made],
         recorder: Recorder,
     ) -> Group:
-        """The group that ``database`` is for, with a fresh instance of everything. Raises StrategyBroken."""
+        """The group that ``database`` is for, with a fresh strategy. ``agents`` are instances of its own, each with its
+        graph, which nothing else uses (``Stock.take``). Raises StrategyBroken, also for what ``agents`` raises.
+        """
         name = database.group
         try:
-            replicas = [Replica(make(), name, recorder) for make in agents]
+            replicas = [Replica(agent, name, recorder, graph) for agent, graph in agents]
             return cls(name, strategy(database), database, replicas, recorder)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"

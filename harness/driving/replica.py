@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from harness.core.agent import AgentUnderTest
 from harness.core.errors import UsageError
@@ -14,15 +14,26 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
 
+#: An instance of an agent and its graph, compiled and never run.
+Made: TypeAlias = "tuple[AgentUnderTest, CompiledStateGraph[Any, Any, Any, Any]]"
+
 
 class Replica:
-    """Implements ``core.pool.AgentHandle``. ``agent`` is this replica's own instance of the agent's class."""
+    """Implements ``core.pool.AgentHandle``. ``agent`` is this replica's own instance of the agent's class, and so is
+    ``graph``, which is compiled here unless it was before.
+    """
 
-    def __init__(self, agent: AgentUnderTest, group: str, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        agent: AgentUnderTest,
+        group: str,
+        recorder: Recorder,
+        graph: CompiledStateGraph[Any, Any, Any, Any] | None = None,
+    ) -> None:
         self.agent = agent
         self.group = group
         self._recorder = recorder
-        self._graph: CompiledStateGraph[Any, Any, Any, Any] = builder_of(agent).compile()
+        self._graph: CompiledStateGraph[Any, Any, Any, Any] = compiled(agent) if graph is None else graph
 
     @property
     def name(self) -> str:
@@ -56,6 +67,12 @@ class Replica:
     def queued(self) -> int:
         """Saver calls that wait behind another one of this replica's saver."""
         return 0 if self._graph.checkpointer is None else queued_calls(self.checkpointer)
+
+
+def compiled(agent: AgentUnderTest) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """The agent's graph, compiled, without a checkpointer yet. Raises UsageError."""
+    graph: CompiledStateGraph[Any, Any, Any, Any] = builder_of(agent).compile()
+    return graph
 
 
 def builder_of(agent: AgentUnderTest) -> StateGraph[Any, Any, Any, Any]:

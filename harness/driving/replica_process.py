@@ -34,6 +34,7 @@ from harness.driving.database import GroupDatabase
 from harness.driving.group import Group, StrategyBroken
 from harness.driving.recorder import Call, Recorder
 from harness.driving.serving import Serving
+from harness.driving.stock import Stock
 from harness.driving.watchdog import STALL_S, Watchdog
 from harness.environments.clock import RealClock
 
@@ -58,6 +59,7 @@ class Company:
     agents: Mapping[str, Callable[[], AgentUnderTest]]
     bounds: Bounds
     durability: str
+    stock: Stock = dataclasses.field(default_factory=Stock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +177,7 @@ class _Life:
                 self.group = Group.made(
                     GroupDatabase(self.order.conninfo, bounds.budget, self.order.group, self.recorder),
                     self.company.strategy,
-                    self.company.agents.values(),
+                    self.company.stock.take(self.company.agents),
                     self.recorder,
                 )
                 await self.group.open()
