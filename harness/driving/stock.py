@@ -1,6 +1,6 @@
 """Graphs compiled ahead of their use: a slot makes them once, and each cell, forked from it, finds its own unused.
 
-Making the graphs of the five agents takes a replica group some 40 ms, which every cell would pay twice. What is taken
+Making the graphs of the five agents takes a replica group some 30 ms, which every cell would pay twice. What is taken
 from a stock was never run: the slot's process only compiles it, and a forked process takes from its own copy.
 """
 
