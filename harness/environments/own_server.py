@@ -128,14 +128,7 @@ class OwnServer:
         await self._acting.start()
 
     async def pause(self, *, sessions_only: bool) -> Mapping[str, Json]:
-        pids: list[int] = []
-        if sessions_only:
-            query = sql.SQL("SELECT pid FROM pg_stat_activity WHERE usename = {}").format(sql.Literal(AGENT_ROLE))
-            found = await admin_query(self.admin, query)
-            pids = [int(row[0]) for row in found]
-            if not pids:
-                raise ComponentError("no session of an agent is there to be paused")
-        return await self._acting.pause(pids)
+        return await self._acting.pause(AGENT_ROLE if sessions_only else "")
 
     async def resume(self) -> None:
         await self._acting.resume()

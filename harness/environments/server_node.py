@@ -102,9 +102,9 @@ class Node:
             await self.stop(Shutdown.KILL)
         raise ComponentError(f"Postgres recovered {_HOLD_TRIES} times before it could be held in its recovery")
 
-    async def pause(self, pids: Sequence[int] = ()) -> Mapping[str, Json]:
-        """Hold every process of the server where it is, or just these."""
-        argv = [sys.executable, "-I", "-S", str(_FREEZER), str(self.child.pid), *map(str, pids)]
+    async def pause(self, role: str = "") -> Mapping[str, Json]:
+        """Hold every process of the server where it is, or just the sessions that ``role`` has then."""
+        argv = [sys.executable, "-I", "-S", str(_FREEZER), str(self.child.pid), *filter(None, [role])]
         self._freezer = subprocess.Popen(  # noqa: ASYNC220 - a fork, some 20 ms
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", start_new_session=True
         )
@@ -117,7 +117,8 @@ class Node:
             line = b""
         if not line.strip().isdigit() or int(line) == 0:
             await self.resume()
-            raise ComponentError("Postgres could not be paused: its processes do not stand still")
+            what = f"no session of {role} stands still" if role else "its processes do not stand still"
+            raise ComponentError(f"Postgres could not be paused: {what}")
         return {"server": "paused", "processes": int(line)}
 
     async def resume(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -66,6 +67,31 @@ async def test_a_cell_may_end_while_its_server_is_down_paused_or_held(stack: Sta
     assert [p for p in (pid, *below) if start_ticks(p) is not None] == []
     assert server_folders(stack) == []
     assert stack.dead() == ()
+
+
+async def test_only_sessions_that_live_are_paused_and_counted_and_the_next_one_is_waited_for(stack: Stack) -> None:
+    async with stack.cell("sessions", groups=("g0",), needs=OWN) as env:
+        gone = [await psycopg.AsyncConnection.connect(env.conninfo("g0")) for _ in range(3)]
+        for connection in gone:
+            await connection.close()
+        pausing = asyncio.ensure_future(env.server.pause(sessions_only=True))
+        await asyncio.sleep(0.5)
+        assert not pausing.done(), "nobody of the agents is there"
+        late = await psycopg.AsyncConnection.connect(env.conninfo("g0"), autocommit=True)
+        assert (await pausing)["processes"] == 1
+        asking = asyncio.ensure_future(late.execute("SELECT 1"))
+        await asyncio.sleep(0.3)
+        assert not asking.done()
+        await env.server.resume()
+        await asyncio.wait_for(asking, 2.0)
+        await late.close()
+
+
+async def test_a_pause_without_any_session_says_so(stack: Stack) -> None:
+    async with stack.cell("nobody", groups=("g0",), needs=OWN) as env:
+        with pytest.raises(ComponentError, match="could not be paused: no session of agent stands still"):
+            await env.server.pause(sessions_only=True)
+        assert await value_of(env.conninfo("g0"), "SELECT 1") == 1
 
 
 async def test_what_was_acknowledged_outlives_a_crash(stack: Stack) -> None:
