@@ -93,8 +93,8 @@ ANSWERS_LOST = Scenario(
     why="The server did the work and the caller never learns it: what is sent again blindly is done twice.",
     question=4,
     load=LOAD,
+    # nothing is demanded of a control: it leaks where a health check meets one of these holes, which none need do
     plan=(Window(AnswersLost(hole_ms=50, period_ms=300), 0.0, 4.0),),
-    must_catch=NAIVE_LEAKS,
     quick=True,
 )
 
