@@ -74,17 +74,24 @@ async def test_only_sessions_that_live_are_paused_and_counted_and_the_next_one_i
         gone = [await psycopg.AsyncConnection.connect(env.conninfo("g0")) for _ in range(3)]
         for connection in gone:
             await connection.close()
+        stop_s = time.monotonic() + 5
+        while (await env.leftover_backends(("g0",)))["g0"]:
+            assert time.monotonic() < stop_s
         pausing = asyncio.ensure_future(env.server.pause(sessions_only=True))
         await asyncio.sleep(0.5)
         assert not pausing.done(), "nobody of the agents is there"
-        late = await psycopg.AsyncConnection.connect(env.conninfo("g0"), autocommit=True)
-        assert (await pausing)["processes"] == 1
-        asking = asyncio.ensure_future(late.execute("SELECT 1"))
+        late = asyncio.ensure_future(psycopg.AsyncConnection.connect(env.conninfo("g0"), autocommit=True))
+        assert (await pausing)["processes"] == 1  # perhaps just before its client is told that it is ready
+
+        async def ask() -> None:
+            async with await late as connection:
+                await connection.execute("SELECT 1")
+
+        asking = asyncio.ensure_future(ask())
         await asyncio.sleep(0.3)
         assert not asking.done()
         await env.server.resume()
         await asyncio.wait_for(asking, 2.0)
-        await late.close()
 
 
 async def test_a_pause_without_any_session_says_so(stack: Stack) -> None:
