@@ -29,7 +29,7 @@ from harness.core.verdict import Guarantee, Json
 from harness.environments.leases import clear_up
 from harness.environments.target_dsn import Target
 from harness.progress import Progress, progress_for
-from harness.registry import default_registry, role_of
+from harness.registry import default_registry, is_planted, role_of
 from harness.rendering import render_all
 from harness.slot import Slot
 from harness.store import CellFolder, Run, RunRecord, load_cells, write_reports
@@ -158,6 +158,20 @@ def slots_to_keep(wanted: int, limit_ms: float, p95_ms: Callable[[int], float], 
             if p95 <= limit_ms:
                 return n
     return 1
+
+
+def place_of_next(queue: Sequence[CellSpec], busy: Sequence[CellSpec], *, longest: bool) -> int:
+    """The index in ``queue``, longest first, of the cell to run beside those in ``busy``: the longest or the shortest.
+
+    Planted mistakes are among the shortest, and their users hardly think. Two of them side by side take the cores from
+    each other for so long that a hang of one can no longer be told from a busy machine, so they are taken apart for as
+    long as there is anything else.
+    """
+    planted = {name for name, strategy in default_registry().strategies.items() if is_planted(strategy)}
+    places = range(len(queue)) if longest else range(len(queue) - 1, -1, -1)
+    if any(spec.strategy in planted for spec in busy):
+        return next((n for n in places if queue[n].strategy not in planted), places[0])
+    return places[0]
 
 
 @contextmanager
@@ -298,7 +312,8 @@ class _Campaign:
         while (queue or busy) and not self.interrupt.number:
             while queue and free:
                 slot = self._living(free.pop())
-                spec = replace(queue.pop(0 if slot is self.slots[0] else -1), provenance=self.provenance)
+                at = place_of_next(queue, tuple(busy.values()), longest=slot is self.slots[0])
+                spec = replace(queue.pop(at), provenance=self.provenance)
                 slot.begin(spec, self.run.cell(spec.id))
                 busy[slot] = spec
             self.progress.running(tuple(spec.id for spec in busy.values()))

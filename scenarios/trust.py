@@ -29,7 +29,7 @@ OUTAGE = Scenario(
     load=BUSY,
     plan=(Window(ProxyDown(), 0.0, 1.0),),
     bounds=Bounds(
-        deadline_s=3.0, recover_s=2.0, recover_why=_SHORT, hang_slow_s=1.0, hang_fail_s=2.0, budget=TIGHT_BUDGET
+        deadline_s=3.0, recover_s=2.0, recover_why=_SHORT, hang_slow_s=1.5, hang_fail_s=2.0, budget=TIGHT_BUDGET
     ),
     must_catch=(
         ("best_effort_saver", Guarantee.NO_LOST_TURN),

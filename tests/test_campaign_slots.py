@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.campaign import slots_to_keep
+from harness.campaign import place_of_next, slots_to_keep
+from harness.core.cell import CellSpec, cell_id
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,30 @@ def test_the_most_slots_that_stay_far_from_the_deadline(measured: Sequence[float
     assert seen == asked
     assert len(said) == sum(value > 0 for value in measured)
     assert all("allowed 800 ms" in words for words in said)
+
+
+def _cell(strategy: str) -> CellSpec:
+    return CellSpec(
+        id=cell_id("network/steady", strategy, "async", 0),
+        scenario="network/steady",
+        strategy=strategy,
+        environment="local",
+    )
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "longest", "taken"),
+    [
+        (["shared_swap", "null_pool", "blind_retry"], [], True, "shared_swap"),
+        (["shared_swap", "null_pool", "blind_retry"], ["fail_fast"], False, "blind_retry"),
+        (["shared_swap", "null_pool", "blind_retry", "two_writers"], ["recreate_storm"], False, "null_pool"),
+        (["blind_retry", "shared_swap", "null_pool"], ["fail_fast", "recreate_storm"], True, "shared_swap"),
+        (["two_writers", "blind_retry"], ["recreate_storm"], False, "blind_retry"),  # nothing else is left
+    ],
+)
+def test_planted_mistakes_do_not_take_the_cores_from_each_other(
+    waiting: list[str], running: list[str], longest: bool, taken: str
+) -> None:
+    queue = [_cell(strategy) for strategy in waiting]
+    busy = [_cell(strategy) for strategy in running]
+    assert waiting[place_of_next(queue, busy, longest=longest)] == taken
