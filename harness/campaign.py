@@ -160,17 +160,17 @@ def slots_to_keep(wanted: int, limit_ms: float, p95_ms: Callable[[int], float], 
     return 1
 
 
-def place_of_next(queue: Sequence[CellSpec], busy: Sequence[CellSpec], *, longest: bool) -> int:
+def place_of_next(queue: Sequence[CellSpec], busy: Sequence[CellSpec], *, longest: bool) -> int | None:
     """The index in ``queue``, longest first, of the cell to run beside those in ``busy``: the longest or the shortest.
 
-    Planted mistakes are among the shortest, and their users hardly think. Two of them side by side take the cores from
-    each other for so long that a hang of one can no longer be told from a busy machine, so they are taken apart for as
-    long as there is anything else.
+    None if it has to wait. Planted mistakes are among the shortest, and their users hardly think: two of them side by
+    side take the cores from each other for so long that a hang of one can no longer be told from a busy machine, so
+    only one runs at a time.
     """
     planted = {name for name, strategy in default_registry().strategies.items() if is_planted(strategy)}
     places = range(len(queue)) if longest else range(len(queue) - 1, -1, -1)
     if any(spec.strategy in planted for spec in busy):
-        return next((n for n in places if queue[n].strategy not in planted), places[0])
+        return next((n for n in places if queue[n].strategy not in planted), None)
     return places[0]
 
 
@@ -311,8 +311,10 @@ class _Campaign:
         free = list(self.slots)
         while (queue or busy) and not self.interrupt.number:
             while queue and free:
+                at = place_of_next(queue, tuple(busy.values()), longest=free[-1] is self.slots[0])
+                if at is None:
+                    break
                 slot = self._living(free.pop())
-                at = place_of_next(queue, tuple(busy.values()), longest=slot is self.slots[0])
                 spec = replace(queue.pop(at), provenance=self.provenance)
                 slot.begin(spec, self.run.cell(spec.id))
                 busy[slot] = spec

@@ -51,12 +51,14 @@ def _cell(strategy: str) -> CellSpec:
         (["shared_swap", "null_pool", "blind_retry"], ["fail_fast"], False, "blind_retry"),
         (["shared_swap", "null_pool", "blind_retry", "two_writers"], ["recreate_storm"], False, "null_pool"),
         (["blind_retry", "shared_swap", "null_pool"], ["fail_fast", "recreate_storm"], True, "shared_swap"),
-        (["two_writers", "blind_retry"], ["recreate_storm"], False, "blind_retry"),  # nothing else is left
+        (["two_writers", "blind_retry"], ["recreate_storm"], False, None),
+        (["two_writers", "blind_retry"], ["fail_fast"], True, "two_writers"),
     ],
 )
 def test_planted_mistakes_do_not_take_the_cores_from_each_other(
-    waiting: list[str], running: list[str], longest: bool, taken: str
+    waiting: list[str], running: list[str], longest: bool, taken: str | None
 ) -> None:
     queue = [_cell(strategy) for strategy in waiting]
     busy = [_cell(strategy) for strategy in running]
-    assert waiting[place_of_next(queue, busy, longest=longest)] == taken
+    place = place_of_next(queue, busy, longest=longest)
+    assert (None if place is None else waiting[place]) == taken
