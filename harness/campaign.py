@@ -32,7 +32,7 @@ from harness.progress import Progress, progress_for
 from harness.registry import default_registry, is_planted, role_of
 from harness.rendering import render_all
 from harness.slot import Slot
-from harness.store import CellFolder, Run, RunRecord, load_cells, write_reports
+from harness.store import FIRST, CellFolder, Run, RunRecord, load_cells, write_reports
 from harness.summary import summarize_record
 
 #: With n slots the p95 of calls without faults may be this share of the shortest deadline of the run: what a machine
@@ -42,6 +42,9 @@ DEADLINE_SHARE = 0.4
 #: Slots tried at the start: one more than there are cores, since a cell waits more than it computes.
 SLOTS_OVER_CORES = 1
 SLOTS_MAX = 8
+#: Of the cells that a busy machine spoiled, so many run once more: this share of the run's, and a few in any run.
+AGAIN_SHARE = 0.05
+AGAIN_MIN = 3
 CALIBRATION = "network/steady"
 _POLL_S = 0.5
 _PACKAGES = (
@@ -205,6 +208,8 @@ class _Campaign:
         self.notes: list[str] = []
         self.broke = ""
         self.slots: list[Slot] = []
+        #: The first attempts that nothing but a busy machine spoiled, by cell.
+        self.starved: dict[str, CellResult] = {}
 
     def execute(self) -> None:
         """All cells; every slot is closed at the end, whatever happened."""
@@ -307,8 +312,12 @@ class _Campaign:
         """
         registry = default_registry()
         queue = sorted(self.plan.cells, key=lambda spec: -registry.scenario(spec.scenario).scheduled_s)
+        self._drive(queue, list(self.slots))
+        self._drive(self._again(), self.slots[:1])
+
+    def _drive(self, queue: list[CellSpec], free: list[Slot]) -> None:
+        """All cells of ``queue`` on the slots in ``free``, until none is left or a signal came."""
         busy: dict[Slot, CellSpec] = {}
-        free = list(self.slots)
         while (queue or busy) and not self.interrupt.number:
             while queue and free:
                 at = place_of_next(queue, tuple(busy.values()), longest=free[-1] is self.slots[0])
@@ -316,18 +325,46 @@ class _Campaign:
                     break
                 slot = self._living(free.pop())
                 spec = replace(queue.pop(at), provenance=self.provenance)
+                if spec.id in self.starved:
+                    self.run.set_aside(spec.id)
                 slot.begin(spec, self.run.cell(spec.id))
                 busy[slot] = spec
             self.progress.running(tuple(spec.id for spec in busy.values()))
             for slot in select.select(list(busy), [], [], _POLL_S)[0]:
                 result = slot.poll()
                 if result is not None:
-                    self._finished(slot, busy.pop(slot), result, free)
+                    free.append(slot)
+                    self._finished(busy.pop(slot), result)
 
-    def _finished(self, slot: Slot, spec: CellSpec, result: CellResult, free: list[Slot]) -> None:
+    def _finished(self, spec: CellSpec, result: CellResult) -> None:
         self.run.cell(spec.id).write_result(result)
+        first = self.starved.get(spec.id)
+        if result.starved and first is None:
+            self.starved[spec.id] = result
+            self.progress.note(f"starved     {spec.id} proved nothing: {result.reason}")
+            return
         self.progress.finished(result)
-        free.append(slot)
+        if first is not None:
+            self.notes.append(
+                f"again       {spec.id} ran once more, alone, because the machine had stood still ({first.reason}); "
+                f"its first attempt is in {result.folder}/{FIRST}"
+            )
+
+    def _again(self) -> list[CellSpec]:
+        """The cells to run once more, alone: those that nothing but a busy machine kept from a verdict.
+
+        Where they are many, the machine is unfit, and their first attempts stand.
+        """
+        specs = [spec for spec in self.plan.cells if spec.id in self.starved]
+        allowed = max(AGAIN_MIN, int(AGAIN_SHARE * len(self.plan.cells)))
+        if len(specs) <= allowed:
+            if specs:
+                self.progress.note(f"again       {len(specs)} of {len(self.plan.cells)} cells, each alone")
+            return specs
+        self._note(f"starved     {len(specs)} cells, more than {allowed}: this machine is too busy to run them again")
+        for spec in specs:
+            self.progress.finished(self.starved[spec.id])
+        return []
 
     def _living(self, slot: Slot) -> Slot:
         """The slot, or a new one in its place if it died."""

@@ -9,6 +9,7 @@
         cells/<cell id>/cell.json                        before the cell starts
                         history.jsonl                    row by row, while it runs
                         facts.json  verdict.json  logs/
+                        first/                           all that, of an attempt that a busy machine spoiled
 
 Every file but the history appears whole or not at all (written beside its place, forced to disk, renamed). The
 history is appended to; its last row may be torn if the writer died, and is then dropped by the reader.
@@ -46,6 +47,7 @@ REPORTS = Path("reports")
 LATEST = "latest"
 CELLS = "cells"
 HISTORY = "history.jsonl"
+FIRST = "first"
 #: A record, and a row of a history, that is longer was not written by us.
 RECORD_LIMIT_BYTES = 512 << 20
 ROW_LIMIT = 16 << 20
@@ -414,6 +416,17 @@ class Run:
         except OSError as error:
             raise ComponentError(f"could not make {folder.logs}: {error.strerror or error}") from error
         return folder
+
+    def set_aside(self, cell_id: str) -> Path:
+        """Move what a cell has left into ``first/`` of its own folder, where nobody counts it; returns that."""
+        path = self.folder / CELLS / folder_name(cell_id)
+        moved = path.with_name(f".{path.name}")
+        try:
+            path.rename(moved)
+            path.mkdir()
+            return moved.rename(path / FIRST)
+        except OSError as error:
+            raise ComponentError(f"could not move {path} into {FIRST}/: {error.strerror or error}") from error
 
     def write_record(self, record: RunRecord) -> None:
         """``run.json``: before the first cell, and again at the end."""

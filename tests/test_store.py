@@ -36,6 +36,7 @@ from harness.store import (
     open_cell,
     read_history,
     read_record,
+    read_result,
     runs,
     write_reports,
     write_whole,
@@ -475,3 +476,18 @@ def test_a_row_that_a_finaliser_appends_while_a_row_is_written_is_written_after_
     assert history[0].f == "log"
     assert {op.f for op in history} == {"log", "background", "phase"}
     assert [op.index for op in history] == list(range(len(history)))
+
+
+def test_an_attempt_that_is_set_aside_is_kept_and_not_counted(tmp_path: Path) -> None:
+    run = Run.create(root=tmp_path, at=AT)
+    run.cell("busy").write_result(result("busy"))
+    (run.cell("busy").logs / "output.log").write_text("said")
+    moved = run.set_aside("busy")
+    assert read_result(moved).id == "busy"
+    assert (moved / "logs" / "output.log").read_text() == "said"
+    assert load_cells(run.folder) == ()
+    run.cell("busy").write_result(result("busy"))
+    assert [cell.id for cell in load_cells(run.folder)] == ["busy"]
+    assert [path.name for path in (run.folder / "cells").iterdir()] == ["busy"]
+    with pytest.raises(ComponentError, match="first/"):
+        run.set_aside("never")  # there is nothing to move

@@ -46,7 +46,7 @@ class Available(Checker):
             words = f"not answered while the database was usable: {call} {call.outcome}"
             if reading.host_stalls.overlaps(*span) and (verdict is Verdict.SLOW or of_time(call)):
                 verdict, words = Verdict.INVALID, f"the machine stood still while {call} {call.outcome}"
-            flaws.append(Flaw(verdict, words, call.rows))
+            flaws.append(Flaw(verdict, words, call.rows, host=verdict is Verdict.INVALID))
         if not judged:
             flaws.append(Flaw(Verdict.INVALID, "no call was made while the database was usable"))
         return decide(self.guarantee, flaws, f"all {judged:,} calls that had to be answered were answered")

@@ -42,7 +42,7 @@ class DeclaredErrors(Checker):
                 words = f"a caller met an error outside every window and its recovery bound: {call} {call.outcome}"
                 if reading.host_stalls.overlaps(*span) and of_time(call):
                     verdict, words = Verdict.INVALID, f"the machine stood still while {call} {call.outcome}"
-                flaws.append(Flaw(verdict, words, call.rows))
+                flaws.append(Flaw(verdict, words, call.rows, host=verdict is Verdict.INVALID))
         if not reading.calls:
             flaws.append(Flaw(Verdict.INVALID, "nobody called, so nobody could meet an error"))
         kept = f"{errors:,} errors at callers in {len(reading.calls):,} calls, all declared and around damage"

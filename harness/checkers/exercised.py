@@ -33,7 +33,10 @@ class Exercised(Checker):
             details["unjudged"] = list(left)
         return decide(
             self.guarantee,
-            [Flaw(Verdict.INVALID, str(gap), gap.rows, gap.code.value if gap.code else "") for gap in gaps],
+            [
+                Flaw(Verdict.INVALID, str(gap), gap.rows, gap.code.value if gap.code else "", host=gap.host)
+                for gap in gaps
+            ],
             f"every window ({windows}) was installed, felt and healed; {answered:,} calls answered",
             details,
         )

@@ -17,18 +17,23 @@ class Flaw(NamedTuple):
     """One thing that speaks against a guarantee: FAIL, SLOW, or INVALID where nothing could be decided.
 
     ``text`` is a sentence without its full stop; ``evidence`` indexes of rows; ``code`` the anomaly's, if it has one.
+    ``host``: nothing but a machine that stood still kept it from being decided.
     """
 
     verdict: Verdict
     text: str
     evidence: Sequence[int] = ()
     code: str = ""
+    host: bool = False
 
 
 def decide(
     guarantee: Guarantee, flaws: Sequence[Flaw], kept: str, details: Mapping[str, Json] | None = None
 ) -> Finding:
-    """The finding: the worst flaw decides, all flaws of that rank are its evidence; ``kept`` words a PASS."""
+    """The finding: the worst flaw decides, all flaws of that rank are its evidence; ``kept`` words a PASS.
+
+    ``details["host"]`` is there, and true, if all of them are ``host``.
+    """
     if not flaws:
         return Finding(guarantee=guarantee, verdict=Verdict.PASS, summary=kept, details=dict(details or {}))
     verdict = Verdict.worst(flaw.verdict for flaw in flaws)
@@ -40,11 +45,16 @@ def decide(
     quotes: list[Json] = [flaw.text for flaw in worst[:QUOTE_LIMIT]]
     counts = Counter(flaw.code for flaw in flaws if flaw.code)
     codes: dict[str, Json] = dict(sorted(counts.items()))
+    said: dict[str, Json] = {"count": len(worst)}
+    if codes:
+        said["codes"] = codes
+    if all(flaw.host for flaw in worst):
+        said["host"] = True
     return Finding(
         guarantee=guarantee,
         verdict=verdict,
         summary=worst[0].text + (f" (and {more:,} more)" if more else ""),
         evidence=tuple(sorted(list(evidence)[:EVIDENCE_LIMIT])),
         codes=tuple(codes),
-        details={"count": len(worst), **({"codes": codes} if codes else {}), "quotes": quotes, **(details or {})},
+        details={**said, "quotes": quotes, **(details or {})},
     )

@@ -65,7 +65,7 @@ def _flaw(call: Call, over_s: float, reading: Reading, bounds: Bounds, told: lis
     doubtful = stood_s > bounds.hang_slow_s if _hung(call) else verdict(over_s - stood_s) is not found
     if stood_s and doubtful:
         words = f"{call} ended {over_s:.1f} s after its deadline, and the machine stood still for {stood_s:.1f} s of it"
-        return Flaw(Verdict.INVALID, words, (*call.rows, *told))
+        return Flaw(Verdict.INVALID, words, (*call.rows, *told), host=True)
     if _hung(call):
         words = f"hung: {call} had to be ended by the harness {over_s:.1f} s after its deadline"
     elif call.ended_s is None:

@@ -119,4 +119,6 @@ def _verdict(late_s: float, bounds: Bounds) -> Verdict:
 
 
 def _stood_still(name: str, stood_s: float, rows: tuple[int, ...]) -> Flaw:
-    return Flaw(Verdict.INVALID, f"{name} was late, and the machine stood still for {stood_s:.1f} s of it", rows)
+    return Flaw(
+        Verdict.INVALID, f"{name} was late, and the machine stood still for {stood_s:.1f} s of it", rows, host=True
+    )

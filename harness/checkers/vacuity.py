@@ -53,12 +53,16 @@ _SEE_LOGS = "see the cell's logs, run it again"
 
 
 class Gap(NamedTuple):
-    """One condition that was not met. ``code`` is None where the records themselves are not whole."""
+    """One condition that was not met. ``code`` is None where the records themselves are not whole.
+
+    ``host`` is as in ``Flaw``.
+    """
 
     code: Vacuity | None
     text: str
     advice: str
     rows: tuple[int, ...] = ()
+    host: bool = False
 
     def __str__(self) -> str:
         return f"{f'{self.code}: ' if self.code else ''}{self.text}; {self.advice}"
@@ -398,7 +402,7 @@ def on_time(evidence: Evidence) -> Iterator[Gap]:
         stood_s = evidence.reading.standstills.covered_s(damage.began_s, damage.ended_s)
         if stood_s > max(CLOCK_S, CLOCK_SHARE * (damage.ended_s - damage.began_s)):
             words = f"the machine stood still for {stood_s:.2f} s of {damage}"
-            yield Gap(Vacuity.V14, words, advice, (damage.row,))
+            yield Gap(Vacuity.V14, words, advice, (damage.row,), host=True)
 
 
 def unjudged(evidence: Evidence) -> list[str]:

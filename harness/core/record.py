@@ -79,6 +79,24 @@ class CellResult:
             return self.verdict not in (Verdict.ERROR, Verdict.SKIP) and set(self.expected) <= set(self.caught)
         return self.verdict is Verdict.PASS
 
+    @property
+    def starved(self) -> bool:
+        """True if nothing but a machine that stood still kept this cell from a verdict, or a control from being caught.
+
+        A cell that broke a guarantee, or proved nothing for another reason, was not starved.
+        """
+        if self.role == "control":
+            missed = set(self.expected) - set(self.caught)
+            known = {finding.guarantee.value for finding in self.findings}
+            open_ = [finding for finding in self.findings if finding.guarantee.value in missed]
+            return bool(missed) and missed <= known and all(finding.details.get("host") is True for finding in open_)
+        left = [finding for finding in self.findings if finding.verdict is not Verdict.PASS]
+        return (
+            self.verdict is Verdict.INVALID
+            and bool(left)
+            and all(finding.details.get("host") is True for finding in left)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioInfo:

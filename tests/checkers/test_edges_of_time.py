@@ -71,6 +71,7 @@ def test_a_hang_that_the_machine_may_explain_keeps_its_evidence() -> None:
     shows(finding, Verdict.INVALID)
     assert finding.evidence == _rows(cell, call)
     assert "stood still for 3.0 s" in finding.summary
+    assert finding.details["host"] is True
 
 
 @pytest.mark.parametrize(("stood_s", "verdict"), [(0.5, Verdict.INVALID), (0.25, Verdict.SLOW)])
@@ -176,6 +177,7 @@ def test_an_agent_that_never_answers_again(stop_s: float, stood_s: float, verdic
     shows(finding, verdict)
     assert finding.evidence == _rows(cell, bad)
     assert finding.summary.startswith((f"g0/{AGENT}", "driving ended"))
+    assert ("host" in finding.details) == (stood_s == 1.0)
     if verdict is Verdict.FAIL:
         assert "1 calls" in finding.summary
     if stood_s == 1.0:
@@ -215,6 +217,7 @@ def test_lateness_that_the_machine_explains_decides_nothing(stood_s: float, verd
     shows(finding, verdict)
     assert finding.summary.startswith(f"g0/{AGENT}")
     assert finding.evidence == _rows(cell, call)[1:]
+    assert ("host" in finding.details) == (verdict is Verdict.INVALID)
 
 
 def test_nothing_to_recover_from() -> None:
@@ -287,6 +290,7 @@ def test_a_timeout_in_which_the_machine_stood_still_decides_nothing() -> None:
         finding = _ask(checker, cell)
         shows(finding, Verdict.INVALID)
         assert "the machine stood still while" in finding.summary
+        assert finding.details["host"] is True
 
 
 def test_a_stall_counts_up_to_the_default_deadline_if_the_row_gives_none() -> None:

@@ -36,7 +36,10 @@ ROWS: dict[int, Row] = {
         ("tests/environments/test_env_stack.py::test_sigkill_of_the_owner_ends_every_server",),
     ),
     5: Row("SIGKILL of a slot", "its servers die with it; the cell is ERROR, exit 4, the next cell runs"),
-    6: Row("SIGSTOP of a cell's process, then SIGCONT", "the pause is recorded, time decides nothing, no false alarm"),
+    6: Row(
+        "SIGSTOP of a cell's process, then SIGCONT",
+        "the pause is recorded, time decides nothing, no false alarm; it runs once more, alone",
+    ),
     7: Row("Toxiproxy dies in mid-run", "ERROR, exit 4, no broken guarantee; the next cell has a new stack"),
     8: Row(
         "Toxiproxy's API hangs (SIGSTOP)",

@@ -11,7 +11,7 @@ import pytest
 
 from harness.core.verdict import Guarantee, Verdict
 from harness.slot import Slot
-from harness.store import open_cell
+from harness.store import FIRST, open_cell, read_result
 from tests.fire.cells import assert_component_failed, begin, result_of, run_cell, wait_for_row
 from tests.fire.ground import PLUGINS, assert_nothing_left, cell_of, fire, server_of, trace_of
 
@@ -57,6 +57,30 @@ def test_row_06_a_frozen_cell_is_no_anomaly(slot: Slot, tmp_path: Path) -> None:
     assert result.verdict in (Verdict.INVALID, Verdict.PASS), result.reason
     undecided = {f.guarantee for f in result.findings if f.verdict is Verdict.INVALID}
     assert undecided & OF_TIME, "calls were in flight for ten seconds: their time decides nothing"
+
+
+def test_row_06_a_cell_that_was_frozen_runs_once_more_and_its_first_attempt_is_kept(tmp_path: Path) -> None:
+    strategies = ("--strategy", SOUND, "--strategy", f"{PLUGINS}:PlainPool")
+    with fire(tmp_path, f"{PLUGINS}:BRISK", *strategies, "--jobs", "1") as run:
+        run.under_load()
+        (slot,) = run.slots()
+        cell = cell_of(slot)
+        os.kill(cell, signal.SIGSTOP)
+        time.sleep(FROZEN_S)
+        os.kill(cell, signal.SIGCONT)
+        assert run.wait(120) == 0, run.said()
+        brisk = next(cell for cell in run.cells() if cell.strategy == SOUND)
+        notes = run.record().notes
+        first = read_result(run.out / brisk.folder / FIRST)
+        summary = run.summary()
+    assert brisk.verdict is Verdict.PASS, brisk.reason
+    assert (first.id, first.verdict) == (brisk.id, Verdict.INVALID)
+    assert summary["planned"] == len(run.cells())
+    (note,) = [note for note in notes if note.startswith("again")]
+    assert brisk.id in note
+    assert first.reason in note
+    assert f"{brisk.folder}/{FIRST}" in note
+    assert "proved nothing" in run.said()
 
 
 def test_row_07_toxiproxy_dies_and_the_next_cell_has_a_new_stack(slot: Slot, tmp_path: Path) -> None:
