@@ -313,7 +313,8 @@ class _Campaign:
         registry = default_registry()
         queue = sorted(self.plan.cells, key=lambda spec: -registry.scenario(spec.scenario).scheduled_s)
         self._drive(queue, list(self.slots))
-        self._drive(self._again(), self.slots[:1])
+        if not self.interrupt.number:
+            self._drive(self._again(), self.slots[:1])
 
     def _drive(self, queue: list[CellSpec], free: list[Slot]) -> None:
         """All cells of ``queue`` on the slots in ``free``, until none is left or a signal came."""
