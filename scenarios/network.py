@@ -65,7 +65,7 @@ BANDWIDTH = Scenario(
     why="One agent stores a mebibyte a turn; on a narrow link its saves queue, and the others must still be served.",
     question=1,
     load=LOAD,
-    plan=(Window(Bandwidth(rate_kb_per_s=3000), 0.0, 4.0),),
+    plan=(Window(Bandwidth(rate_kb_per_s=1500), 0.0, 4.0),),
     bounds=Bounds(deadline_s=20.0),
 )
 

@@ -190,7 +190,14 @@ def touched(evidence: Evidence) -> Iterator[Gap]:
         reason = unseen(damage, evidence.reading)
         if reason is not None:
             code = _PROVES.get(damage.effect, Vacuity.V4)
-            yield Gap(code, f"{damage} {reason}", _ADVICE[code], rows)
+            yield Gap(code, f"{damage} {reason}", _ADVICE[code], rows, host=_yardstick_is_spoiled(evidence, damage))
+
+
+def _yardstick_is_spoiled(evidence: Evidence, damage: Damage) -> bool:
+    """True if what is usual decides whether it was felt, and was measured, in the gate, while the machine stood still."""
+    reading = evidence.reading
+    compared = damage.effect in (Effect.DISTURBS, Effect.DELAYS) and "tells" not in damage.change
+    return compared and reading.host_stalls.overlaps(0.0, reading.gate_end_s)
 
 
 def _met_saves(evidence: Evidence, damage: Damage) -> bool:

@@ -81,15 +81,32 @@ def test_v03_a_recreation_ordered_while_nobody_waited() -> None:
     vacuous(Vacuity.V3, sound(order, effect="recreates", usable=True), "at a harmless moment")
 
 
-def test_v04_a_fault_that_nobody_felt() -> None:
-    cell = sound(lambda cell: cell.save("aput"), stop_s=0.2)
+def _unfelt(inside: Callable[[MadeCell], object]) -> MadeCell:
+    cell = sound(inside, stop_s=0.2)
     cell.rows = [
         dataclasses.replace(op, type=OpType.OK, error=None, value={"turns": [], "text": "", "waiting": []})
         if op.f == "turn" and op.type is OpType.INFO
         else op
         for op in cell.rows
     ]
+    return cell
+
+
+def test_v04_a_fault_that_nobody_felt() -> None:
+    cell = _unfelt(lambda cell: cell.save("aput"))
     vacuous(Vacuity.V4, cell, "disturbed nobody")
+    assert not verdict_of(cell).starved
+
+
+@pytest.mark.parametrize(("seconds", "starved"), [(2.9, True), (0.1, False)])
+def test_v04_a_gate_in_which_the_machine_stood_still_says_not_what_is_usual(seconds: float, starved: bool) -> None:
+    def inside(cell: MadeCell) -> None:
+        cell.point("stall", "watchdog", {"seconds": seconds, "host": True, "starved": True})
+        cell.save("aput")
+
+    cell = _unfelt(inside)
+    vacuous(Vacuity.V4, cell, "disturbed nobody")
+    assert verdict_of(cell).starved is starved
 
 
 def test_v04_a_delay_that_is_shorter_than_ordered() -> None:
