@@ -194,7 +194,7 @@ def touched(evidence: Evidence) -> Iterator[Gap]:
 
 
 def _yardstick_is_spoiled(evidence: Evidence, damage: Damage) -> bool:
-    """True if what is usual decides whether it was felt, and was measured, in the gate, while the machine stood still."""
+    """True if the gate says what a fault must exceed to be felt, and the machine stood still in the gate."""
     reading = evidence.reading
     compared = damage.effect in (Effect.DISTURBS, Effect.DELAYS) and "tells" not in damage.change
     return compared and reading.host_stalls.overlaps(0.0, reading.gate_end_s)
