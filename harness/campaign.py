@@ -312,42 +312,45 @@ class _Campaign:
         """
         registry = default_registry()
         queue = sorted(self.plan.cells, key=lambda spec: -registry.scenario(spec.scenario).scheduled_s)
-        self._drive(queue, list(self.slots))
+        self._drive(queue, len(self.slots))
         if not self.interrupt.number:
-            self._drive(self._again(), self.slots[:1])
+            self._drive(self._again(), 1)
 
-    def _drive(self, queue: list[CellSpec], free: list[Slot]) -> None:
-        """All cells of ``queue`` on the slots in ``free``, until none is left or a signal came."""
-        busy: dict[Slot, CellSpec] = {}
-        while (queue or busy) and not self.interrupt.number:
-            while queue and free:
-                at = place_of_next(queue, tuple(busy.values()), longest=free[-1] is self.slots[0])
-                if at is None:
-                    break
-                slot = self._living(free.pop())
-                spec = replace(queue.pop(at), provenance=self.provenance)
-                if spec.id in self.starved:
-                    self.run.set_aside(spec.id)
-                slot.begin(spec, self.run.cell(spec.id))
-                busy[slot] = spec
-            self.progress.running(tuple(spec.id for spec in busy.values()))
-            for slot in select.select(list(busy), [], [], _POLL_S)[0]:
-                result = slot.poll()
-                if result is not None:
-                    free.append(slot)
-                    self._finished(busy.pop(slot), result)
+    def _drive(self, queue: list[CellSpec], abreast: int) -> None:
+        """All cells of ``queue``, at most so many at once, until none is left or a signal came.
 
-    def _finished(self, spec: CellSpec, result: CellResult) -> None:
-        self.run.cell(spec.id).write_result(result)
-        first = self.starved.get(spec.id)
+        A slot whose cell is judged takes the next one: judging needs a core, but not the stack.
+        """
+        while (queue or any(slot.due for slot in self.slots)) and not self.interrupt.number:
+            for slot in reversed(self.slots[:abreast]):
+                busy = [other.running for other in self.slots if other.running is not None]
+                at = place_of_next(queue, busy, longest=slot is self.slots[0]) if queue and slot.free else None
+                if at is not None:
+                    self._begin(self._living(slot), queue.pop(at))
+            self.progress.running(tuple(slot.running.id for slot in self.slots if slot.running is not None))
+            for slot in select.select([slot for slot in self.slots if slot.due], [], [], _POLL_S)[0]:
+                self._take_results(slot)
+
+    def _begin(self, slot: Slot, spec: CellSpec) -> None:
+        if spec.id in self.starved:
+            self.run.set_aside(spec.id)
+        slot.begin(replace(spec, provenance=self.provenance), self.run.cell(spec.id))
+
+    def _take_results(self, slot: Slot) -> None:
+        while (result := slot.poll()) is not None:
+            self._finished(result)
+
+    def _finished(self, result: CellResult) -> None:
+        self.run.cell(result.id).write_result(result)
+        first = self.starved.get(result.id)
         if result.starved and first is None:
-            self.starved[spec.id] = result
-            self.progress.note(f"starved     {spec.id} proved nothing: {result.reason}")
+            self.starved[result.id] = result
+            self.progress.note(f"starved     {result.id} proved nothing: {result.reason}")
             return
         self.progress.finished(result)
         if first is not None:
             self.notes.append(
-                f"again       {spec.id} ran once more, alone, because the machine had stood still ({first.reason}); "
+                f"again       {result.id} ran once more, alone, because the machine had stood still ({first.reason}); "
                 f"its first attempt is in {result.folder}/{FIRST}"
             )
 
@@ -371,6 +374,7 @@ class _Campaign:
         """The slot, or a new one in its place if it died."""
         if not slot.dead:
             return slot
+        self._take_results(slot)
         slot.close()
         self.slots.remove(slot)
         slot = self._launch()

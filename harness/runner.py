@@ -315,7 +315,7 @@ class _CellRun:
         """Load without faults until each agent of each group, and each kind that was tried, has succeeded."""
         began_s = self.clock.now_s()
         while (waited_s := self.clock.now_s() - began_s) < GATE_LIMIT_S:
-            everyone = all(self.caller.answered_by[group, agent] for group in self.groups for agent in self.job.agents)
+            everyone = all(self.caller.answered_by[replica] for replica in self._everybody())
             every_kind = all(self.caller.answered[kind] for kind in self.caller.tried)
             if waited_s >= self.job.scenario.gate_s and everyone and every_kind:
                 break
@@ -390,17 +390,16 @@ class _CellRun:
         """Drive on until everybody was answered twice and nothing has failed for a second; at most to three bounds.
 
         Three, because that tells late from never. Of a control that need not show it here, past the bound is enough.
+        Whoever does not answer then need not be asked for another second.
         """
         healed_s = self.clock.now_s()
         self.caller.forget()
         strategy, due = self.job.strategy, self.job.scenario.must_catch
         factor = SLOW_FACTOR if not strategy.breaks or (strategy.name, Guarantee.RECOVERS) in due else 1.0
-        limit_s = healed_s + factor * self.bounds.recover_s + CALM_S
-        while (now_s := self.clock.now_s()) < limit_s:
-            calm_s = max(healed_s, self.caller.last_unanswered_s) + CALM_S
-            twice = all(
-                self.caller.answered_by[group, agent] >= 2 for group in self.groups for agent in self.job.agents
-            )
+        bound_s = healed_s + factor * self.bounds.recover_s
+        while (now_s := self.clock.now_s()) < bound_s + CALM_S and not self._is_lost(bound_s):
+            calm_s = max([healed_s, *self.caller.unanswered_s().values()]) + CALM_S
+            twice = all(self.caller.answered_by[replica] >= 2 for replica in self._everybody())
             shown = self.caller.tried <= self.caller.succeeded  # a kind that never succeeded would prove nothing
             soonest_s = max(calm_s, healed_s + self.job.scenario.tail_s)
             if now_s >= soonest_s and twice and shown:
@@ -408,6 +407,16 @@ class _CellRun:
                 return
             await self._nap(soonest_s)
         self._phase("unconverged")
+
+    def _is_lost(self, bound_s: float) -> bool:
+        """Whether somebody was asked past the bound in vain, and all others either were too or have answered since they
+        last failed: nothing is left to be seen then.
+        """
+        late = {replica for replica, at_s in self.caller.unanswered_s().items() if at_s > bound_s}
+        return bool(late) and all(self.caller.answered_by[who] for who in self._everybody() if who not in late)
+
+    def _everybody(self) -> list[tuple[str, str]]:
+        return [(group, agent) for group in self.groups for agent in self.job.agents]
 
     async def _quiet(self, users: list[asyncio.Future[None]]) -> None:
         """Let the open calls end; each is bounded by its deadline + 12 s and the cancellations after it."""

@@ -1,8 +1,8 @@
 """One slot: a process that owns a stack (Postgres, Toxiproxy) and runs cells on it, one after the other.
 
-The slot's process imports everything once, starts the stack, and forks a child for each cell. Nothing of it outlives
-the harness: the kernel ends the slot when its parent ends, and everything below when the slot ends. This module is
-the side of the campaign and the pytest plug-in.
+The slot's process imports everything once, starts the stack, and forks a child for each cell; while a cell is judged
+the next one runs. Nothing of it outlives the harness: the kernel ends the slot when its parent ends, and everything
+below when the slot ends. This module is the side of the campaign and the pytest plug-in.
 """
 
 from __future__ import annotations
@@ -37,21 +37,36 @@ class SlotBug(Exception):
 
 
 @dataclass(slots=True)
-class _Running:
+class _Begun:
+    """A cell without a result. Once it ``ended`` it waits for its verdict alone; ``death`` says how it died, if so."""
+
     spec: CellSpec
     folder: CellFolder
     began_s: float
+    ended: bool = False
+    wall_s: float = 0.0
+    death: str = ""
+
+    def left(self, message: Mapping[str, Json]) -> None:
+        """Take in that it has left the stack to the next cell."""
+        wall_s = message["wall_s"]
+        assert isinstance(wall_s, int | float)
+        self.ended, self.wall_s, self.death = True, float(wall_s), str(message["death"])
 
 
 class Slot:
-    """See the module. Start it from the main thread; use :meth:`run`, or :meth:`begin` and :meth:`poll`."""
+    """See the module. Start it from the main thread; use :meth:`run`, or :meth:`begin` while it is :attr:`free`, and
+    :meth:`poll` as long as a result is :attr:`due`.
+    """
 
     def __init__(self, popen: subprocess.Popen[bytes], environment: str, note: Callable[[str], None]) -> None:
         self._popen = popen
         self._environment = environment
         self._note = note
         self._buffer = b""
-        self._running: _Running | None = None
+        #: In the order in which they were begun: one that is judged, one that runs.
+        self._begun: list[_Begun] = []
+        self._died: Exception | None = None
         self.components: tuple[Mapping[str, Json], ...] = ()
         self.missing: Mapping[str, str] = {}
         self.ready = False
@@ -138,41 +153,67 @@ class Slot:
         return self.result()
 
     def result(self) -> CellResult:
-        """The running cell's result, when it is there."""
+        """The next result, when it is there."""
         while True:
             select.select([self], [], [], 5.0)
             result = self.poll()
             if result is not None:
                 return result
 
+    @property
+    def running(self) -> CellSpec | None:
+        """The cell that has the stack, if any."""
+        return next((cell.spec for cell in self._begun if not cell.ended), None)
+
+    @property
+    def free(self) -> bool:
+        """True if a cell can begin: none runs. The one before may be judged still."""
+        return self.running is None
+
+    @property
+    def due(self) -> bool:
+        """True if a cell has begun and :meth:`poll` has not given its result."""
+        return bool(self._begun)
+
     def begin(self, spec: CellSpec, folder: CellFolder) -> None:
-        """Write ``cell.json`` and start the cell; :meth:`poll` gives its result."""
-        assert self._running is None, "one cell at a time"
+        """Write ``cell.json`` and start the cell; :meth:`poll` gives its result, after that of the one before."""
+        assert self.free, "one cell at a time"
         folder.write_spec(spec)
-        self._running = _Running(spec, folder, time.monotonic())
+        self._begun.append(_Begun(spec, folder, time.monotonic()))
         self._send({"cell": str(folder.path.resolve())})
 
     def poll(self) -> CellResult | None:
-        """The result of the running cell, if it is there. If the slot died, what its history shows.
+        """The next result, if it is there; call again until it is None. If the slot died, what the histories show.
 
-        Raises ComponentError if the verdict could not be written.
+        Raises ComponentError if a verdict could not be written.
         """
-        assert self._running is not None, "no cell is running"
-        running = self._running
-        try:
-            message = self._message(0.0)
-        except (ComponentError, SlotBug) as error:
-            self._running = None
-            from harness.verdicts import settle  # it imports langgraph
+        while self._begun:
+            try:
+                message = self._message(0.0) if self._died is None else None
+            except (ComponentError, SlotBug) as error:
+                self._died = error
+            if self._died is not None:
+                return self._posthumous(self._begun.pop(0), self._died)
+            if message is None:
+                return None
+            if "ended" in message:
+                self._begun[-1].left(message)
+            elif "done" in message:
+                cell = self._begun.pop(0)
+                if "trouble" in message:
+                    raise ComponentError(str(message["trouble"]))
+                return read_result(cell.folder.path)
+        return None
 
-            _keep_notes(error, running.folder)
-            return settle(running.folder, wall_s=time.monotonic() - running.began_s, death=str(error))
-        if message is None or "done" not in message:
-            return None
-        self._running = None
-        if "trouble" in message:
-            raise ComponentError(str(message["trouble"]))
-        return read_result(running.folder.path)
+    def _posthumous(self, cell: _Begun, error: Exception) -> CellResult:
+        """The result of a cell whose slot died: it is held against the last that was begun, the others had ended."""
+        from harness.verdicts import settle  # it imports langgraph
+
+        if self._begun:
+            return settle(cell.folder, wall_s=cell.wall_s, death=cell.death)
+        _keep_notes(error, cell.folder)
+        wall_s = cell.wall_s if cell.ended else time.monotonic() - cell.began_s
+        return settle(cell.folder, wall_s=wall_s, death=cell.death or str(error))
 
     @property
     def dead(self) -> bool:

@@ -1,8 +1,9 @@
 """The slot's own process: opens the stack, imports everything once, forks a child for each cell.
 
 Started by ``slot.Slot`` as ``python -m harness.slot_process OPTIONS``. Commands come as JSON lines on standard input,
-answers go as JSON lines to standard output; the end of the input is the order to stop. The kernel ends this process
-when its parent ends, and each cell when this process ends.
+answers go as JSON lines to standard output: ``ended`` when a cell leaves the stack to the next one, ``done`` when its
+verdict is written. The end of the input is the order to stop. The kernel ends this process when its parent ends, and
+each cell when this process ends.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from harness.core.cell import CellSpec
 from harness.core.errors import ComponentError, MissingComponent
 from harness.core.facts import Checkpoint, Facts, ThreadFacts
 from harness.core.history import ErrorInfo, Op, OpType
+from harness.core.record import CellResult
 from harness.core.redaction import RedactedStream, mask, to_json_line
 from harness.core.verdict import Json, Verdict
 from harness.driving.replica import builder_of
@@ -42,7 +44,7 @@ from harness.judge import OWN_BUG
 from harness.registry import Registry, default_registry
 from harness.runner import GROUPS, Job, nursery_of, run_cell
 from harness.store import CellFolder, HistoryWriter, read_history, read_json
-from harness.verdicts import judge_folder, plan_of, settle, unrun
+from harness.verdicts import Judging, judge_folder, plan_of, settle, unrun
 
 #: A cell may take this long beyond twice what its scenario schedules, in seconds; then its process is killed.
 CELL_GRACE_S = 150.0
@@ -70,6 +72,8 @@ class SlotProcess:
         self._target: Target | None = None
         self._unfit = False
         self._stock = Stock()
+        #: The cell before this one, as long as it is judged.
+        self._judging: Judging | None = None
 
     def answer(self, message: Mapping[str, Json]) -> None:
         """One JSON line to whoever started us."""
@@ -90,10 +94,12 @@ class SlotProcess:
                 folder = CellFolder(Path(str(command["cell"])))
                 try:
                     self._cell(folder)
-                    self.answer({"done": folder.path.name})
-                except ComponentError as error:  # not even the verdict could be written
+                except ComponentError as error:
+                    self._end_judging()
                     self.answer({"done": folder.path.name, "trouble": str(error)})
         finally:
+            if self._judging is not None:
+                self._judging.give_up()
             if self._stack is not None:
                 try:
                     self._stack.close()
@@ -129,19 +135,48 @@ class SlotProcess:
             if found:
                 self._commands = rest
                 return dict(json.loads(line))
-            chunk = os.read(0, 65536)
-            if not chunk:
+            if not self._listen():
                 return None
-            self._commands += chunk
+
+    def _listen(self, *others: int, limit_s: float | None = None) -> bool:
+        """Wait for more commands, for the judge or for one of ``others``; False once no more commands will come."""
+        judging, watched = self._judging, [0, *others]
+        if judging is not None:
+            watched.append(judging.fileno())
+            limit_s = min(judging.left_s, judging.left_s if limit_s is None else limit_s)
+        found = select.select(watched, [], [], limit_s)[0]
+        if judging is not None and (judging.fileno() in found or not judging.left_s):
+            self._end_judging()
+        if 0 not in found:
+            return True
+        chunk = os.read(0, 65536)
+        self._commands += chunk
+        return bool(chunk)
+
+    def _end_judging(self) -> None:
+        """Wait, bounded, for the verdict on the cell before, if there is one; write it down and say so."""
+        judging, self._judging = self._judging, None
+        if judging is not None:
+            self._done(judging.folder, judging.settled())
+
+    def _done(self, folder: CellFolder, result: CellResult) -> None:
+        try:
+            folder.write_result(result)
+            self.answer({"done": folder.path.name})
+        except ComponentError as error:  # not even the verdict could be written
+            self.answer({"done": folder.path.name, "trouble": str(error)})
 
     def _cell(self, folder: CellFolder) -> None:
-        """Fork, wait within the limit, judge what is left if the child could not."""
+        """Fork, wait within the limit, and have what is left judged, while the next cell runs. A child that could not
+        begin has said so in a verdict of its own.
+        """
         began_s = time.monotonic()
         try:
             stack = self._sound_stack()
         except (ComponentError, OSError) as error:
+            self._end_judging()
             reason = f"there is no new stack: {error}"
-            folder.write_result(unrun(folder, Verdict.ERROR, reason, registry=self._registry))
+            self._done(folder, unrun(folder, Verdict.ERROR, reason, registry=self._registry))
             return
         slot = os.getpid()
         ours = children_of(slot)
@@ -157,9 +192,13 @@ class SlotProcess:
         trouble = stack.trouble()
         self._unfit |= bool(trouble)
         death = "; ".join(words for words in (trouble, death) if words)
+        wall_s = time.monotonic() - began_s
+        self._end_judging()
         if death or not (folder.path / "verdict.json").exists():
-            wall_s = time.monotonic() - began_s
-            folder.write_result(settle(folder, wall_s=wall_s, death=death, registry=self._registry))
+            self._judging = Judging(folder, wall_s=wall_s, death=death, registry=self._registry)
+            self.answer({"ended": folder.path.name, "wall_s": wall_s, "death": death})
+        else:
+            self.answer({"done": folder.path.name})
 
     def _sound_stack(self) -> Stack:
         """The stack; a new one if a server of the old one died or froze, or a fault would not heal on it."""
@@ -187,11 +226,8 @@ class SlotProcess:
                 if time.monotonic() - began_s > limit_s:
                     _kill(pid)
                     return f"the cell did not end within {limit_s:.0f} s and was killed"
-                if 0 in select.select([0, ended], [], [], _POLL_S)[0]:
-                    chunk = os.read(0, 65536)
-                    if not chunk:
-                        raise _Stopped
-                    self._commands += chunk
+                if not self._listen(ended, limit_s=_POLL_S):
+                    raise _Stopped
         except BaseException:
             _kill(pid)
             raise

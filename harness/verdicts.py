@@ -10,6 +10,7 @@ import os
 import resource
 import select
 import signal
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -54,55 +55,114 @@ def judge_folder(
     return result
 
 
-def judge_apart(
-    folder: CellFolder,
-    *,
-    wall_s: float = 0.0,
-    death: str = "",
-    registry: Registry | None = None,
-    limit_s: float = JUDGE_LIMIT_S,
-    limit_bytes: int = JUDGE_LIMIT_BYTES,
-) -> CellResult:
-    """:func:`judge_folder` in a forked process that may take so much time and memory: INVALID beyond that, never PASS.
-
-    Call it from the main thread. Raises UsageError as ``judge_folder`` does.
+class Judging:
+    """:func:`judge_folder` at work in a forked process that may take so much time and memory: INVALID beyond that,
+    never PASS. Begin it in the main thread; ``select`` hears of its end; take its :meth:`result`, or :meth:`give_up`.
     """
-    registry = registry or default_registry()
-    answer = os.memfd_create("poolproof-verdict")
-    parent = os.getpid()
-    try:
-        with _quiet_fork():
-            pid = os.fork()
-        if pid == 0:
-            _judge_and_exit(parent, answer, limit_bytes, folder, wall_s, death, registry)
-        how = _wait(pid, limit_s)
-        os.lseek(answer, 0, os.SEEK_SET)
-        with os.fdopen(os.dup(answer), encoding="utf-8") as file:
-            text = file.read()
-    finally:
-        os.close(answer)
-    if how:
-        return _unjudged(folder, how, wall_s, death, registry)
-    said: dict[str, Json] = json.loads(text)
-    if "usage" in said:
-        raise UsageError(str(said["usage"]))
-    if "bug" in said:
-        return _without_findings(folder, Verdict.ERROR, str(said["bug"]), wall_s, registry)
-    if "result" not in said:
-        return _unjudged(folder, str(said["why"]), wall_s, death, registry)
-    found = said["result"]
-    assert isinstance(found, dict)
-    return result_from_json(found)
+
+    def __init__(
+        self,
+        folder: CellFolder,
+        *,
+        wall_s: float = 0.0,
+        death: str = "",
+        registry: Registry | None = None,
+        limit_s: float = JUDGE_LIMIT_S,
+        limit_bytes: int = JUDGE_LIMIT_BYTES,
+    ) -> None:
+        self.folder = folder
+        self._wall_s, self._death, self._registry = wall_s, death, registry or default_registry()
+        self._limit_s, self._stop_s = limit_s, time.monotonic() + limit_s
+        self._over = False
+        self._answer = os.memfd_create("poolproof-verdict")
+        parent, pid = os.getpid(), 0
+        try:
+            with _quiet_fork():
+                pid = os.fork()
+            if pid == 0:
+                _judge_and_exit(parent, self._answer, limit_bytes, folder, wall_s, death, self._registry)
+            self._process = os.pidfd_open(pid)
+        except BaseException:
+            os.close(self._answer)
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            raise
+
+    def fileno(self) -> int:
+        """For ``select``: readable once the judge has ended."""
+        return self._process
+
+    @property
+    def left_s(self) -> float:
+        """How much of its time is left, in seconds."""
+        return max(0.0, self._stop_s - time.monotonic())
+
+    def result(self) -> CellResult:
+        """Wait for it, within its limit. Raises UsageError as :func:`judge_folder` does."""
+        try:
+            how = self._wait()
+            os.lseek(self._answer, 0, os.SEEK_SET)
+            with os.fdopen(os.dup(self._answer), encoding="utf-8") as file:
+                text = file.read()
+        finally:
+            self.give_up()
+        if how:
+            return self._unjudged(how)
+        said: dict[str, Json] = json.loads(text)
+        if "usage" in said:
+            raise UsageError(str(said["usage"]))
+        if "bug" in said:
+            return _without_findings(self.folder, Verdict.ERROR, str(said["bug"]), self._wall_s, self._registry)
+        if "result" not in said:
+            return self._unjudged(str(said["why"]))
+        found = said["result"]
+        assert isinstance(found, dict)
+        return result_from_json(found)
+
+    def settled(self) -> CellResult:
+        """:meth:`result` for a cell that just ended: records that cannot be read make it INVALID, or ERROR if it
+        died.
+        """
+        try:
+            return self.result()
+        except UsageError as error:
+            return self._unjudged(str(error))
+
+    def give_up(self) -> None:
+        """End it if it still runs; idempotent."""
+        if self._over:
+            return
+        self._over = True
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, self._process, os.WEXITED)
+        os.close(self._process)
+        os.close(self._answer)
+
+    def _wait(self) -> str:
+        """Wait for the judge within its limit; how it failed, in words, or nothing."""
+        if not select.select([self], [], [], self.left_s)[0]:
+            return f"the judge had not ended after {self._limit_s:g} s"
+        end = os.waitid(os.P_PIDFD, self._process, os.WEXITED)
+        assert end is not None
+        if end.si_code != os.CLD_EXITED:
+            return f"the judge ended with signal {signal.Signals(end.si_status).name}"
+        return f"the judge ended with status {end.si_status}" if end.si_status else ""
+
+    def _unjudged(self, how: str) -> CellResult:
+        """What is said of a cell on which the judge gave up: its records stay, and can be judged elsewhere."""
+        size = self.folder.history.stat().st_size if self.folder.history.exists() else 0
+        words = f"could not be judged: {how}; its history has {size:,} bytes"
+        reason = f"{self._death}; and it {words}" if self._death else words
+        verdict = Verdict.ERROR if self._death else Verdict.INVALID
+        return _without_findings(self.folder, verdict, reason, self._wall_s, self._registry)
 
 
 def settle(folder: CellFolder, *, wall_s: float, death: str = "", registry: Registry | None = None) -> CellResult:
-    """:func:`judge_apart` for a cell that just ended: records that cannot be read make it INVALID, or ERROR if it
-    died.
-    """
-    try:
-        return judge_apart(folder, wall_s=wall_s, death=death, registry=registry)
-    except UsageError as error:
-        return _unjudged(folder, str(error), wall_s, death, registry or default_registry())
+    """Have a cell that just ended judged, and wait for it; see :meth:`Judging.settled`."""
+    return Judging(folder, wall_s=wall_s, death=death, registry=registry).settled()
 
 
 @contextlib.contextmanager
@@ -111,29 +171,6 @@ def _quiet_fork() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
-
-
-def _wait(pid: int, limit_s: float) -> str:
-    """Wait for the judge within its limit; how it failed, in words, or nothing."""
-    ended = os.pidfd_open(pid)
-    try:
-        if not select.select([ended], [], [], limit_s)[0]:
-            _kill(pid)
-            return f"the judge had not ended after {limit_s:g} s"
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
-        return "" if code == 0 else f"the judge ended with {how}"
-    except BaseException:
-        _kill(pid)
-        raise
-    finally:
-        os.close(ended)
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
 
 
 def _judge_and_exit(
@@ -170,14 +207,6 @@ def _take_no_more_than(limit_bytes: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = mapped + limit_bytes
     resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
-
-
-def _unjudged(folder: CellFolder, how: str, wall_s: float, death: str, registry: Registry) -> CellResult:
-    """What is said of a cell on which the judge gave up: its records stay, and can be judged elsewhere."""
-    size = folder.history.stat().st_size if folder.history.exists() else 0
-    words = f"could not be judged: {how}; its history has {size:,} bytes"
-    reason = f"{death}; and it {words}" if death else words
-    return _without_findings(folder, Verdict.ERROR if death else Verdict.INVALID, reason, wall_s, registry)
 
 
 def _without_findings(

@@ -5,6 +5,10 @@ That nothing is left behind, whatever is done to it, is tested in tests/fire.
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +19,13 @@ from harness.core.verdict import Guarantee, Verdict
 from harness.slot import Slot, SlotBug
 from harness.store import CellFolder, open_cell
 from harness.verdicts import judge_folder
-from tests.cells import run_cell
+from tests.cells import begin_cell, run_cell
+from tests.plugins.held_judge import HOLD
 
 pytestmark = pytest.mark.slow
 PLUGINS = Path(__file__).parent / "plugins" / "short.py"
+HELD = Path(__file__).parent / "plugins" / "held_judge.py"
+LIMIT_S = 60.0
 
 
 def run(slot: Slot, folder: Path, strategy: str, scenario: str = "STILL") -> CellResult:
@@ -75,6 +82,58 @@ def test_a_process_that_ends_is_an_error_and_the_slot_goes_on(slot: Slot, tmp_pa
     assert result.verdict is Verdict.ERROR
     assert "status 3" in result.reason
     assert run(slot, tmp_path / "alive", "PlainPool").verdict is Verdict.PASS
+
+
+def test_the_next_cell_runs_while_one_is_judged_and_the_results_come_in_order(slot: Slot, tmp_path: Path) -> None:
+    first, second = begin_two_cells(slot, tmp_path, wait_for="facts.json")
+    assert not (first / "verdict.json").exists()
+    assert slot.poll() is None
+    assert not slot.free, "that it may begin a third one is said when the first is judged"
+    (first / HOLD).unlink()
+    results = [slot.result(), slot.result()]
+    assert [result.seed for result in results] == [1, 2]
+    assert [result.verdict for result in results] == [Verdict.PASS, Verdict.PASS], [result.reason for result in results]
+    assert not slot.due
+    assert open_cell(first)[1].phase("end") is not None
+    assert (second / "verdict.json").exists()
+
+
+def test_what_kills_a_slot_is_held_against_the_cell_that_ran_and_not_against_the_one_that_had_ended(
+    tmp_path: Path,
+) -> None:
+    mine = Slot.start("local")
+    try:
+        begin_two_cells(mine, tmp_path, wait_for="history.jsonl")
+        os.kill(mine.pid, signal.SIGKILL)
+        ended, ran = mine.result(), mine.result()
+        assert (ended.seed, ended.verdict) == (1, Verdict.PASS), ended.reason
+        assert 1.5 < ended.wall_s < LIMIT_S, "as the slot measured it"
+        assert (ran.seed, ran.verdict) == (2, Verdict.ERROR)
+        assert "ended with status -9" in ran.reason
+        assert mine.poll() is None
+        assert not mine.due
+    finally:
+        mine.close()
+
+
+def begin_two_cells(slot: Slot, folder: Path, *, wait_for: str) -> tuple[Path, Path]:
+    """The folders of two cells: the judge of the first is held, and the second has got as far as ``wait_for``."""
+    first, second = folder / "first", folder / "second"
+    first.mkdir()
+    (first / HOLD).touch()
+    begin_cell(slot, first, "STILL", "PlainPool", plugins=HELD, seed=1)
+    until(lambda: slot.poll() is None and slot.free, "the first cell did not end")
+    assert slot.due
+    begin_cell(slot, second, "STILL", "PlainPool", plugins=HELD, seed=2)
+    until(lambda: slot.poll() is None and (second / wait_for).exists(), f"no {wait_for} of the second cell")
+    return first, second
+
+
+def until(true: Callable[[], bool], otherwise: str) -> None:
+    stop_s = time.monotonic() + LIMIT_S
+    while not true():
+        assert time.monotonic() < stop_s, otherwise
+        time.sleep(0.02)
 
 
 def test_what_a_slot_cannot_import_is_told_in_one_sentence(

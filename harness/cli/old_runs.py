@@ -17,7 +17,7 @@ from harness.registry import default_registry
 from harness.rendering import render_all
 from harness.store import CELLS, CellFolder, find_run, load_cells, read_record, read_result, write_whole
 from harness.summary import summarize_record
-from harness.verdicts import judge_apart
+from harness.verdicts import Judging
 
 #: Verdicts that come from how the cell's process ended: its records alone cannot give them again.
 _FROM_OUTSIDE = (Verdict.ERROR, Verdict.SKIP)
@@ -53,7 +53,7 @@ def verify_run(text: str) -> Ending:
 def _differences(folder: Path) -> Iterator[str]:
     """What the records say and the stored verdict does not, in words."""
     stored = read_result(folder)
-    again = judge_apart(CellFolder(folder), wall_s=stored.wall_s, registry=default_registry())
+    again = Judging(CellFolder(folder), wall_s=stored.wall_s, registry=default_registry()).result()
     if stored.verdict in _FROM_OUTSIDE and again.verdict is not Verdict.FAIL:
         return
     if stored.verdict is not again.verdict:

@@ -48,8 +48,7 @@ class Caller:
         #: Kinds of call that were ever tried, and those that were ever answered.
         self.tried: set[str] = set()
         self.succeeded: set[str] = set()
-        #: When the last call that was not answered ended, on the cell's clock.
-        self.last_unanswered_s = 0.0
+        self._unanswered_s: dict[tuple[str, str], float] = {}
         #: Every thread that was used, with its agent; and the turn ids that were sent to it.
         self.threads: dict[str, str] = {}
         self.turns: dict[str, list[str]] = {}
@@ -59,6 +58,11 @@ class Caller:
         with self._lock:
             self.answered.clear()
             self.answered_by.clear()
+
+    def unanswered_s(self) -> dict[tuple[str, str], float]:
+        """When the last call that was not answered ended, on the cell's clock, for each (group, agent) that had one."""
+        with self._lock:
+            return dict(self._unanswered_s)
 
     async def call(self, user: str, action: Action) -> Outcome:
         """Make one call and wait for its end, all attempts included."""
@@ -104,10 +108,10 @@ class Caller:
         """Record how the call ended, and say it to the user."""
         self._recorder.complete(row, ending.kind, ending.value, ending.error)
         if ending.kind is not OpType.OK:
+            replica = str(row.value["group"]), str(row.value["agent"])
             with self._lock:
-                self.last_unanswered_s = self._recorder.clock.now_s()
-                # it has to show itself again
-                self.answered_by.pop((str(row.value["group"]), str(row.value["agent"])), None)
+                self._unanswered_s[replica] = self._recorder.clock.now_s()
+                self.answered_by.pop(replica, None)  # it has to show itself again
             return Outcome(ending.kind.value)
         with self._lock:
             self.succeeded.add(action.kind)

@@ -26,7 +26,7 @@ from harness.judge import judge
 from harness.rendering import html, render_all
 from harness.store import CellFolder, read_json, write_json
 from harness.summary import BUG, UNPROVED, Outcome, summarize
-from harness.verdicts import judge_apart
+from harness.verdicts import Judging
 from tests.checkers.made_histories import MadeCell
 from tests.fire.ground import POOLPROOF, ROOT, SHORT
 
@@ -61,7 +61,7 @@ def test_row_21_a_history_that_is_too_big_to_be_judged_is_said_to_be(
 ) -> None:
     began_s = time.monotonic()
     ours_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = judge_apart(huge_cell, limit_s=limit_s, limit_bytes=limit_bytes)
+    result = Judging(huge_cell, limit_s=limit_s, limit_bytes=limit_bytes).result()
     assert time.monotonic() - began_s < limit_s + 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - ours_before < 50_000, "kB: we did not read it ourselves"
     assert result.verdict is Verdict.INVALID
@@ -72,7 +72,7 @@ def test_row_21_a_history_that_is_too_big_to_be_judged_is_said_to_be(
 
 
 def test_row_21_a_cell_that_died_stays_an_error(huge_cell: CellFolder) -> None:
-    result = judge_apart(huge_cell, death="the cell's process ended with status 7", limit_s=0.0)
+    result = Judging(huge_cell, death="the cell's process ended with status 7", limit_s=0.0).result()
     assert result.verdict is Verdict.ERROR
     assert result.reason.startswith("the cell's process ended with status 7; and it could not be judged")
 
@@ -93,13 +93,13 @@ def test_row_21_a_judge_that_is_ended_from_outside_or_fails_gives_no_verdict_of_
         return real(*args, history=history, **more)
 
     folder = CellFolder(sound_cell)
-    assert judge_apart(folder).verdict is Verdict.PASS
+    assert Judging(folder).result().verdict is Verdict.PASS
     monkeypatch.setattr(verdicts, "judge", killed)
-    ended = judge_apart(folder)
+    ended = Judging(folder).result()
     assert ended.verdict is Verdict.INVALID
     assert "the judge ended with signal SIGKILL" in ended.reason
     monkeypatch.setattr(verdicts, "judge", wrong)
-    failed = judge_apart(folder)
+    failed = Judging(folder).result()
     assert failed.verdict is Verdict.ERROR
     assert failed.reason.startswith("our own bug: judging raised ZeroDivisionError: nothing (test_fire_sizes.py:")
     assert Outcome.of([failed], planned=1).exit == BUG
