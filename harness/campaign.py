@@ -25,6 +25,7 @@ from types import FrameType
 from harness.core.cell import CellSpec, cell_id
 from harness.core.errors import ComponentError
 from harness.core.record import CellResult, RunSummary, ScenarioInfo
+from harness.core.scenario import SLOW_FACTOR
 from harness.core.verdict import Guarantee, Json
 from harness.environments.leases import clear_up
 from harness.environments.target_dsn import Target
@@ -45,6 +46,8 @@ SLOTS_MAX = 8
 #: Of the cells that a busy machine spoiled, so many run once more: this share of the run's, and a few in any run.
 AGAIN_SHARE = 0.05
 AGAIN_MIN = 3
+#: So many of the shortest cells are kept for the end: a slot that is done early then has something to do.
+KEPT_CELLS = 4
 CALIBRATION = "network/steady"
 _POLL_S = 0.5
 _PACKAGES = (
@@ -163,18 +166,30 @@ def slots_to_keep(wanted: int, limit_ms: float, p95_ms: Callable[[int], float], 
     return 1
 
 
+def length_s(spec: CellSpec) -> float:
+    """About how long a cell takes, in seconds: as scheduled, and until it is certain that a control never recovers."""
+    scenario = default_registry().scenario(spec.scenario)
+    never = scenario.must_not_recover(spec.strategy)
+    return scenario.scheduled_s + (SLOW_FACTOR * scenario.bounds.recover_s if never else 0.0)
+
+
 def place_of_next(queue: Sequence[CellSpec], busy: Sequence[CellSpec], *, longest: bool) -> int | None:
-    """The index in ``queue``, longest first, of the cell to run beside those in ``busy``: the longest or the shortest.
+    """The index in ``queue``, longest first, of the cell to run beside those in ``busy``: the longest, or the shortest
+    but for those that are kept for the end.
 
     None if it has to wait. Planted mistakes are among the shortest, and their users hardly think: two of them side by
     side take the cores from each other for so long that a hang of one can no longer be told from a busy machine, so
-    only one runs at a time.
+    only one runs at a time, and none is kept.
     """
     planted = {name for name, strategy in default_registry().strategies.items() if is_planted(strategy)}
-    places = range(len(queue)) if longest else range(len(queue) - 1, -1, -1)
+    shortest = range(len(queue) - 1, -1, -1)
+    kept = [n for n in shortest if queue[n].strategy not in planted][:KEPT_CELLS]
+    places = [n for n in shortest if n not in kept] + kept[::-1]
+    if longest:
+        places = list(range(len(queue)))
     if any(spec.strategy in planted for spec in busy):
-        return next((n for n in places if queue[n].strategy not in planted), None)
-    return places[0]
+        places = [n for n in places if queue[n].strategy not in planted]
+    return next(iter(places), None)
 
 
 @contextmanager
@@ -310,8 +325,7 @@ class _Campaign:
         Long cells mostly wait for an outage to end, short ones compute: the first slot takes the longest that is left,
         the others the shortest, so that the cores are shared by both all the time.
         """
-        registry = default_registry()
-        queue = sorted(self.plan.cells, key=lambda spec: -registry.scenario(spec.scenario).scheduled_s)
+        queue = sorted(self.plan.cells, key=length_s, reverse=True)
         self._drive(queue, len(self.slots))
         if not self.interrupt.number:
             self._drive(self._again(), 1)

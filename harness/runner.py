@@ -25,7 +25,7 @@ from harness.core.history import OpType
 from harness.core.pool import PoolStrategy
 from harness.core.redaction import redacted_bytes
 from harness.core.scenario import IDLE_PLAN_S, SLOW_FACTOR, Layout, Scenario
-from harness.core.verdict import Guarantee, Json
+from harness.core.verdict import Json
 from harness.core.workload import Outcome, User
 from harness.driving.background import background
 from harness.driving.caller import Caller
@@ -389,17 +389,19 @@ class _CellRun:
     async def _converge(self) -> None:
         """Drive on until everybody was answered twice and nothing has failed for a second; at most to three bounds.
 
-        Three, because that tells late from never. Of a control that need not show it here, past the bound is enough.
-        Whoever does not answer then need not be asked for another second.
+        Three, because that tells late from never. Of a control that need not show it here, past the bound is enough:
+        whoever does not answer then is not asked for another second.
         """
-        healed_s = self.clock.now_s()
+        healed_s, everybody = self.clock.now_s(), self._everybody()
         self.caller.forget()
-        strategy, due = self.job.strategy, self.job.scenario.must_catch
-        factor = SLOW_FACTOR if not strategy.breaks or (strategy.name, Guarantee.RECOVERS) in due else 1.0
-        bound_s = healed_s + factor * self.bounds.recover_s
-        while (now_s := self.clock.now_s()) < bound_s + CALM_S and not self._is_lost(bound_s):
-            calm_s = max([healed_s, *self.caller.unanswered_s().values()]) + CALM_S
-            twice = all(self.caller.answered_by[replica] >= 2 for replica in self._everybody())
+        strategy, scenario = self.job.strategy, self.job.scenario
+        wanted = not strategy.breaks or scenario.must_not_recover(strategy.name)
+        limit_s = healed_s + self.bounds.recover_s * (SLOW_FACTOR if wanted else 1.0)
+        while (now_s := self.clock.now_s()) < limit_s + CALM_S:
+            if not wanted and self.caller.lost_after(limit_s, everybody):
+                break
+            calm_s = max(healed_s, self.caller.unanswered_since_s()) + CALM_S
+            twice = all(self.caller.answered_by[replica] >= 2 for replica in everybody)
             shown = self.caller.tried <= self.caller.succeeded  # a kind that never succeeded would prove nothing
             soonest_s = max(calm_s, healed_s + self.job.scenario.tail_s)
             if now_s >= soonest_s and twice and shown:
@@ -407,13 +409,6 @@ class _CellRun:
                 return
             await self._nap(soonest_s)
         self._phase("unconverged")
-
-    def _is_lost(self, bound_s: float) -> bool:
-        """Whether somebody was asked past the bound in vain, and all others either were too or have answered since they
-        last failed: nothing is left to be seen then.
-        """
-        late = {replica for replica, at_s in self.caller.unanswered_s().items() if at_s > bound_s}
-        return bool(late) and all(self.caller.answered_by[who] for who in self._everybody() if who not in late)
 
     def _everybody(self) -> list[tuple[str, str]]:
         return [(group, agent) for group in self.groups for agent in self.job.agents]

@@ -34,6 +34,8 @@ from harness.store import CellFolder, open_cell, read_json
 #: given up, because a history that is out of all proportion must not take the machine down with it.
 JUDGE_LIMIT_S = 120.0
 JUDGE_LIMIT_BYTES = 3 << 30
+#: Nobody waits for the judge: the calls of the cells that run meanwhile come first.
+JUDGE_NICE = 5
 
 
 def plan_of(spec: CellSpec, scenario: Scenario, registry: Registry) -> FaultPlan:
@@ -181,6 +183,7 @@ def _judge_and_exit(
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         die_with(parent, signal.SIGKILL)
+        os.nice(JUDGE_NICE)
         _take_no_more_than(limit_bytes)
         gc.disable()  # what judging makes holds no cycles, and the process ends right after it
         said: dict[str, Json]

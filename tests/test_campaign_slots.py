@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from harness.campaign import place_of_next, slots_to_keep
+from harness.campaign import length_s, place_of_next, slots_to_keep
 from harness.core.cell import CellSpec, cell_id
+from harness.registry import default_registry
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def _cell(strategy: str) -> CellSpec:
     [
         (["shared_swap", "null_pool", "blind_retry"], [], True, "shared_swap"),
         (["shared_swap", "null_pool", "blind_retry"], ["fail_fast"], False, "blind_retry"),
-        (["shared_swap", "null_pool", "blind_retry", "two_writers"], ["recreate_storm"], False, "null_pool"),
+        (["shared_swap", "null_pool", "blind_retry", "two_writers"], ["recreate_storm"], False, "shared_swap"),
         (["blind_retry", "shared_swap", "null_pool"], ["fail_fast", "recreate_storm"], True, "shared_swap"),
         (["two_writers", "blind_retry"], ["recreate_storm"], False, None),
         (["two_writers", "blind_retry"], ["fail_fast"], True, "two_writers"),
@@ -62,3 +64,23 @@ def test_planted_mistakes_do_not_take_the_cores_from_each_other(
     busy = [_cell(strategy) for strategy in running]
     place = place_of_next(queue, busy, longest=longest)
     assert (None if place is None else waiting[place]) == taken
+
+
+def test_the_shortest_cells_are_kept_for_the_end_and_planted_mistakes_are_not() -> None:
+    names = ["shared_swap", "self_healing", "per_agent_pool", "fail_fast", "null_pool", "instance_tracking"]
+    begun = []
+    queue = [_cell(name) for name in [*names, "blind_retry", "two_writers"]]
+    while queue:
+        place = place_of_next(queue, [], longest=False)
+        assert place is not None
+        begun.append(queue.pop(place).strategy)
+    assert begun == ["two_writers", "blind_retry", "self_healing", "shared_swap", *names[2:]]
+
+
+def test_a_control_that_must_never_recover_takes_three_bounds_longer() -> None:
+    scenario = default_registry().scenario("network/post_incident")
+    assert scenario.must_not_recover("naive_recreate")
+    assert not scenario.must_not_recover("shared_swap")
+    cells = {name: replace(_cell(name), scenario=scenario.name) for name in ("naive_recreate", "shared_swap")}
+    assert length_s(cells["shared_swap"]) == scenario.scheduled_s
+    assert length_s(cells["naive_recreate"]) == scenario.scheduled_s + 3 * scenario.bounds.recover_s

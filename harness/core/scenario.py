@@ -131,3 +131,7 @@ class Scenario:
     def scheduled_s(self) -> float:
         """What this scenario takes when all goes well: gate, plan, and the tail in which nothing may fail any more."""
         return self.gate_s + max((w.stop_s for w in self.plan), default=IDLE_PLAN_S) + self.tail_s
+
+    def must_not_recover(self, control: str) -> bool:
+        """Whether this control must be caught breaking ``recovers`` here. Its cells take three bounds longer then."""
+        return (control, Guarantee.RECOVERS) in self.must_catch

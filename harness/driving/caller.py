@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from harness.core.history import OpType
@@ -48,6 +48,7 @@ class Caller:
         #: Kinds of call that were ever tried, and those that were ever answered.
         self.tried: set[str] = set()
         self.succeeded: set[str] = set()
+        #: When the last call that was not answered ended, by (group, agent).
         self._unanswered_s: dict[tuple[str, str], float] = {}
         #: Every thread that was used, with its agent; and the turn ids that were sent to it.
         self.threads: dict[str, str] = {}
@@ -59,10 +60,18 @@ class Caller:
             self.answered.clear()
             self.answered_by.clear()
 
-    def unanswered_s(self) -> dict[tuple[str, str], float]:
-        """When the last call that was not answered ended, on the cell's clock, for each (group, agent) that had one."""
+    def unanswered_since_s(self) -> float:
+        """When the last call that was not answered ended, on the cell's clock; 0 if there was none."""
         with self._lock:
-            return dict(self._unanswered_s)
+            return max(self._unanswered_s.values(), default=0.0)
+
+    def lost_after(self, at_s: float, replicas: Collection[tuple[str, str]]) -> bool:
+        """Whether one of these (group, agent) was asked after ``at_s`` in vain, and each other one was too or has
+        answered since it last failed: nothing is left to be seen then.
+        """
+        with self._lock:
+            late = {replica for replica, ended_s in self._unanswered_s.items() if ended_s > at_s}
+        return bool(late) and all(self.answered_by[replica] for replica in replicas if replica not in late)
 
     async def call(self, user: str, action: Action) -> Outcome:
         """Make one call and wait for its end, all attempts included."""

@@ -113,6 +113,32 @@ async def test_an_error_before_any_write_is_fail_and_after_one_is_info() -> None
     assert (await call_with(too_late))[0] == "info"
 
 
+async def test_who_is_asked_in_vain_past_a_bound_is_lost_once_nobody_else_is_still_to_be_seen() -> None:
+    async def fails(agent: AgentHandle, request: Request) -> Reply:
+        raise OSError("refused")
+
+    record, _ = recorder()
+    group = group_of(record)
+    await group.open()
+    assert isinstance(group.strategy, InMemory)
+    caller, _ = caller_of(record, group)
+    asked, other = ("g0", "SmallAgent"), ("g0", "AnotherAgent")
+    assert not caller.lost_after(0.0, [asked]), "it was not asked"
+    assert caller.unanswered_since_s() == 0.0
+    await caller.call("u0", action())
+    assert not caller.lost_after(0.0, [asked]), "it answered"
+    group.strategy.serving = fails
+    before_s = record.clock.now_s()
+    await caller.call("u0", action(n=2))
+    failed_s = caller.unanswered_since_s()
+    assert before_s < failed_s <= record.clock.now_s()
+    assert not caller.lost_after(failed_s, [asked]), "it may be back within the bound"
+    assert caller.lost_after(before_s, [asked])
+    assert not caller.lost_after(before_s, [asked, other]), "the other one has shown nothing"
+    caller.answered_by[other] += 1
+    assert caller.lost_after(before_s, [asked, other])
+
+
 async def test_a_timeout_is_info_even_before_any_write() -> None:
     async def impatient(agent: AgentHandle, request: Request) -> Reply:
         raise TimeoutError("gave up")
