@@ -33,7 +33,7 @@ from harness.progress import Progress, progress_for
 from harness.registry import default_registry, is_planted, role_of
 from harness.rendering import render_all
 from harness.slot import Slot
-from harness.store import FIRST, CellFolder, Run, RunRecord, load_cells, write_reports
+from harness.store import FIRST, CellFolder, Run, RunRecord, folder_name, load_cells, write_reports
 from harness.summary import summarize_record
 
 #: With n slots the p95 of calls without faults may be this share of the shortest deadline of the run: what a machine
@@ -225,6 +225,8 @@ class _Campaign:
         self.slots: list[Slot] = []
         #: The first attempts that nothing but a busy machine spoiled, by cell.
         self.starved: dict[str, CellResult] = {}
+        #: The cells that were run to measure how many fit abreast, and count.
+        self.measured: set[str] = set()
 
     def execute(self) -> None:
         """All cells; every slot is closed at the end, whatever happened."""
@@ -278,42 +280,49 @@ class _Campaign:
         return slot
 
     def _calibrate(self) -> None:
-        """Keep as many slots as leave each other's calls far from their deadlines."""
-        spec = _calibration_cell(self.plan)
-        if spec is None:
+        """Keep as many slots as leave each other's calls far from their deadlines. Cells of the run that were measured
+        with as many abreast as are kept count, and do not run again.
+        """
+        specs, own = calibration_cells(self.plan, len(self.slots))
+        if not specs:
             return
         with tempfile.TemporaryDirectory(prefix="poolproof-calibration-") as scratch:
-            tries = itertools.count()
+            tries, measured = itertools.count(), list[tuple[CellFolder, CellResult]]()
 
             def p95_ms(n: int) -> float:
-                return self._gate_p95_ms(self.slots[:n], spec, Path(scratch) / str(next(tries)))
+                measured[:] = self._abreast(specs[:n], Path(scratch) / str(next(tries)))
+                values = sorted(_p95_ms(result) for _, result in measured)
+                return values[len(values) // 2] if len(values) == n and all(values) else 0.0
 
             registry = default_registry()
             deadline_s = min(registry.scenario(cell.scenario).bounds.deadline_s for cell in self.plan.cells)
             keep = slots_to_keep(len(self.slots), DEADLINE_SHARE * deadline_s * 1000, p95_ms, self._note)
+            if own and keep == len(measured) and all(_p95_ms(result) for _, result in measured):
+                for folder, result in measured:
+                    self.run.take_over(folder, result.id)
+                    self.measured.add(result.id)
+                    self._finished(result)
         while len(self.slots) > keep:
             self.slots.pop().close()
 
-    def _gate_p95_ms(self, slots: Sequence[Slot], spec: CellSpec, folder: Path) -> float:
-        """The median over ``slots`` of the p95 when all of them run ``spec`` at once; 0 if there is none.
+    def _abreast(self, specs: Sequence[CellSpec], folder: Path) -> list[tuple[CellFolder, CellResult]]:
+        """What ``specs`` gave, in ``folder``, each on a slot of its own at the same time; fewer if a signal came.
 
         The calibration's scenario has no fault, so all of it is a gate: three times the calls, and a steadier number.
         """
         busy: dict[Slot, CellFolder] = {}
-        for n, slot in enumerate(slots):
-            place = CellFolder(folder / str(n))
+        for n, (slot, spec) in enumerate(zip(self.slots, specs, strict=False)):
+            place = CellFolder(folder / str(n) / folder_name(spec.id))
             place.logs.mkdir(parents=True)
-            slot.begin(spec, place)
+            slot.begin(replace(spec, provenance=self.provenance), place)
             busy[slot] = place
-        values = []
+        found = []
         while busy and not self.interrupt.number:
             for slot in select.select(list(busy), [], [], _POLL_S)[0]:
                 result = slot.poll()
                 if result is not None:
-                    del busy[slot]
-                    value = result.measures.get("p95_ms")
-                    values += [float(value)] if isinstance(value, int | float) else []
-        return sorted(values)[len(values) // 2] if values else 0.0
+                    found.append((busy.pop(slot), result))
+        return found
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
@@ -325,7 +334,8 @@ class _Campaign:
         Long cells mostly wait for an outage to end, short ones compute: the first slot takes the longest that is left,
         the others the shortest, so that the cores are shared by both all the time.
         """
-        queue = sorted(self.plan.cells, key=length_s, reverse=True)
+        waiting = [spec for spec in self.plan.cells if spec.id not in self.measured]
+        queue = sorted(waiting, key=length_s, reverse=True)
         self._drive(queue, len(self.slots))
         if not self.interrupt.number:
             self._drive(self._again(), 1)
@@ -396,21 +406,32 @@ class _Campaign:
         return slot
 
 
-def _calibration_cell(plan: Plan) -> CellSpec | None:
-    """A cell without faults under the first candidate that needs no pooler; None if there is no such scenario."""
+def calibration_cells(plan: Plan, n: int) -> tuple[tuple[CellSpec, ...], bool]:
+    """``n`` cells without faults under candidates that need no pooler, and whether they are cells of the plan.
+
+    If it has fewer, its first such candidate is taken n times. None if there is no such scenario, or no candidate.
+    """
     registry = default_registry()
-    if CALIBRATION not in registry.scenarios:
-        return None
     names = [n for n, s in registry.strategies.items() if role_of(s) == "candidate" and not s.needs]
-    if not names:
-        return None
+    if CALIBRATION not in registry.scenarios or not names:
+        return (), False
+    own = tuple(spec for spec in plan.cells if spec.scenario == CALIBRATION and spec.strategy in names)[:n]
+    if len(own) == n:
+        return own, True
     strategy = next((spec.strategy for spec in plan.cells if spec.strategy in names), names[0])
-    return CellSpec(
+    spec = CellSpec(
         id=cell_id(CALIBRATION, strategy, "async", 0),
         scenario=CALIBRATION,
         strategy=strategy,
         environment=plan.environment,
     )
+    return (spec,) * n, False
+
+
+def _p95_ms(result: CellResult) -> float:
+    """Of its calls without faults; 0 if it has none."""
+    value = result.measures.get("p95_ms")
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _scenarios(cells: Sequence[CellSpec]) -> tuple[ScenarioInfo, ...]:

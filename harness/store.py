@@ -24,6 +24,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -416,6 +417,15 @@ class Run:
         except OSError as error:
             raise ComponentError(f"could not make {folder.logs}: {error.strerror or error}") from error
         return folder
+
+    def take_over(self, folder: CellFolder, cell_id: str) -> None:
+        """Move a cell that ran elsewhere into this run, as its cell ``cell_id``."""
+        path = self.folder / CELLS / folder_name(cell_id)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            shutil.move(folder.path, path)
+        except OSError as error:
+            raise ComponentError(f"could not move {folder.path} to {path}: {error.strerror or error}") from error
 
     def set_aside(self, cell_id: str) -> Path:
         """Move what a cell has left into ``first/`` of its own folder, where nobody counts it; returns that."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from harness.campaign import length_s, place_of_next, slots_to_keep
+from harness.campaign import Plan, calibration_cells, length_s, place_of_next, run_campaign, slots_to_keep
 from harness.core.cell import CellSpec, cell_id
+from harness.core.verdict import Verdict
 from harness.registry import default_registry
+from harness.slot import Slot
+from harness.store import CellFolder, open_cell, read_result
 
 
 @pytest.mark.parametrize(
@@ -84,3 +89,39 @@ def test_a_control_that_must_never_recover_takes_three_bounds_longer() -> None:
     cells = {name: replace(_cell(name), scenario=scenario.name) for name in ("naive_recreate", "shared_swap")}
     assert length_s(cells["shared_swap"]) == scenario.scheduled_s
     assert length_s(cells["naive_recreate"]) == scenario.scheduled_s + 3 * scenario.bounds.recover_s
+
+
+def test_cells_of_the_run_are_measured_where_it_has_enough_and_then_they_count() -> None:
+    names = ["naive_recreate", "pgbouncer_session", "shared_swap", "null_pool", "self_healing"]
+    plan = Plan(cells=tuple(_cell(name) for name in names))
+    cells, own = calibration_cells(plan, 3)
+    assert own
+    assert [cell.strategy for cell in cells] == ["shared_swap", "null_pool", "self_healing"]
+    others, own = calibration_cells(plan, 4)
+    assert not own
+    assert [cell.strategy for cell in others] == ["shared_swap"] * 4
+
+
+@pytest.mark.slow
+def test_measured_cells_run_once_and_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+    begin = Slot.begin
+
+    def begin_and_count(slot: Slot, spec: CellSpec, folder: CellFolder) -> None:
+        begun.append(spec.strategy)
+        begin(slot, spec, folder)
+
+    monkeypatch.setattr(Slot, "begin", begin_and_count)
+    strategies = ["shared_swap", "self_healing", "per_agent_pool"][: (os.cpu_count() or 1) + 1]
+    out = tmp_path / "run"
+    summary = run_campaign(Plan(cells=tuple(_cell(name) for name in strategies), out=out))
+    measurements = [note for note in summary.notes if "abreast" in note]
+    assert f"{len(strategies)} abreast: " in measurements[0]
+    if len(measurements) == 1:  # else something took a core, and what was measured then does not count
+        assert sorted(begun) == sorted(strategies)
+    assert {cell.strategy: cell.verdict for cell in summary.cells} == dict.fromkeys(strategies, Verdict.PASS)
+    for cell in summary.cells:
+        folder = out / cell.folder
+        assert read_result(folder) == cell
+        assert open_cell(folder)[0].provenance["packages"]
+        assert (folder / "logs" / "postgres.log").exists()
