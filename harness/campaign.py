@@ -182,11 +182,10 @@ def place_of_next(queue: Sequence[CellSpec], busy: Sequence[CellSpec], *, longes
     only one runs at a time, and none is kept.
     """
     planted = {name for name, strategy in default_registry().strategies.items() if is_planted(strategy)}
-    shortest = range(len(queue) - 1, -1, -1)
-    kept = [n for n in shortest if queue[n].strategy not in planted][:KEPT_CELLS]
-    places = [n for n in shortest if n not in kept] + kept[::-1]
-    if longest:
-        places = list(range(len(queue)))
+    places = list(range(len(queue)))
+    if not longest:
+        kept = [n for n in places if queue[n].strategy not in planted][-KEPT_CELLS:]
+        places = [n for n in reversed(places) if n not in kept] + kept
     if any(spec.strategy in planted for spec in busy):
         places = [n for n in places if queue[n].strategy not in planted]
     return next(iter(places), None)
@@ -292,12 +291,15 @@ class _Campaign:
             def p95_ms(n: int) -> float:
                 measured[:] = self._abreast(specs[:n], Path(scratch) / str(next(tries)))
                 values = sorted(_p95_ms(result) for _, result in measured)
-                return values[len(values) // 2] if len(values) == n and all(values) else 0.0
+                if len(values) < n or not all(values):
+                    measured.clear()
+                    return 0.0
+                return values[n // 2]
 
             registry = default_registry()
             deadline_s = min(registry.scenario(cell.scenario).bounds.deadline_s for cell in self.plan.cells)
             keep = slots_to_keep(len(self.slots), DEADLINE_SHARE * deadline_s * 1000, p95_ms, self._note)
-            if own and keep == len(measured) and all(_p95_ms(result) for _, result in measured):
+            if own and keep == len(measured):
                 for folder, result in measured:
                     self.run.take_over(folder, result.id)
                     self.measured.add(result.id)
