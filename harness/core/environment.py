@@ -251,6 +251,10 @@ class PgBouncer(Protocol):
         """How many server connections it gives the agents' pool, and how many of those are in use."""
         ...
 
+    async def queued(self, application_name: str) -> int:
+        """How many clients of this name wait for a server connection."""
+        ...
+
     async def resize(self, slots: int) -> Mapping[str, Json]:
         """Give so many from now on; connections above that are left as soon as nobody uses them."""
         ...

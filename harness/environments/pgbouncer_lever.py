@@ -78,6 +78,9 @@ class PgBouncerLever:
     async def slots(self) -> tuple[int, int]:
         return await self._off_loop(self._slots)
 
+    async def queued(self, application_name: str) -> int:
+        return await self._off_loop(lambda: self._queued(application_name))
+
     async def resize(self, slots: int) -> Mapping[str, Json]:
         return await self._off_loop(lambda: self._resize(slots))
 
@@ -110,6 +113,10 @@ class PgBouncerLever:
         pools = [row for row in self._rows("SHOW POOLS") if row["database"] == self._database]
         in_use = sum(int(str(row["sv_active"])) for row in pools)
         return int(str(self._of_the_database()["pool_size"])), in_use
+
+    def _queued(self, application_name: str) -> int:
+        clients = self._rows("SHOW CLIENTS")
+        return sum((row["application_name"], row["state"]) == (application_name, "waiting") for row in clients)
 
     def _resize(self, slots: int) -> Mapping[str, Json]:
         self._rows(f"SET default_pool_size = {slots:d}")

@@ -86,19 +86,27 @@ class _Crowd:
         await connection.execute("SELECT 1")
 
     async def take(self, slots: int) -> int:
-        """Send as many clients as there are slots. Returns once each slot is in use: how many those are."""
+        """Send as many clients as there are slots. Returns once each slot is in use: how many those are.
+
+        By then each of the crowd holds one or stands in the queue, so that nobody who comes later is served first: of
+        slots that others keep there may be enough in use before the crowd has come.
+        """
         self._tasks += [asyncio.ensure_future(self._hold()) for _ in range(slots)]
         loop = asyncio.get_running_loop()
         stop_s = loop.time() + _TAKEN_WITHIN_S
         while True:
+            holding = sum(task.done() for task in self._tasks)  # counted first: who is served later is in neither
+            come = holding + await self._env.pgbouncer.queued(_NAME)
             _, in_use = await self._env.pgbouncer.slots()
-            if in_use >= slots:
+            if come >= slots and in_use >= slots:
                 return in_use
             for task in self._tasks:
                 if task.done() and (error := task.exception()) is not None:
                     raise ComponentError(f"a slot of the pooler could not be taken: {error}") from error
             if loop.time() > stop_s:
-                raise ComponentError(f"only {in_use} of {slots} slots of the pooler are in use")
+                raise ComponentError(
+                    f"only {in_use} of {slots} slots of the pooler are in use, and {come} of {slots} clients are there"
+                )
             await asyncio.sleep(_POLL_S)
 
     async def leave(self) -> None:

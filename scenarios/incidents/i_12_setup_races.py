@@ -21,14 +21,16 @@ SCENARIO = Scenario(
         issue=39384,
         symptom=(
             r"UniqueViolation: duplicate key value violates unique constraint "
-            r'"(checkpoint_migrations_pkey|pg_type_typname_nsp_index|pg_class_relname_nsp_index)"'
+            r'"(checkpoint_migrations_pkey|pg_type_typname_nsp_index|pg_class_relname_nsp_index)"|'
+            r'Duplicate(Table: relation|Object: type) "checkpoint_migrations" already exists'
         ),
         seen_by=("open",),
         red="setup_by_every_agent",
         green="setup_under_lock",
         correction=(
             "No report against LangGraph itself was found; this one has the same shape elsewhere, and "
-            "AsyncPostgresSaver.setup has no lock in 3.2.0 either."
+            "AsyncPostgresSaver.setup has no lock in 3.2.0 either. Where the second agent is a moment later, Postgres "
+            "says of the same race that the relation or its type already exists, in spite of IF NOT EXISTS."
         ),
     ),
 )

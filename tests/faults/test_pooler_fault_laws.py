@@ -24,7 +24,7 @@ from harness.environments.local import LocalPooler
 from harness.environments.processes import start_ticks
 from harness.environments.stack import Stack
 from harness.faults.pooler_black_hole import PoolerBlackHole
-from harness.faults.pooler_exhausted import PoolerExhausted
+from harness.faults.pooler_exhausted import PoolerExhausted, _Crowd
 from harness.faults.pooler_halted import PoolerHalted
 from harness.faults.pooler_reconnect import PoolerReconnect
 from harness.faults.pooler_restart import PoolerRestart
@@ -151,12 +151,29 @@ async def seen(fault: Fault, env: CellEnvironment, old: Connection) -> None:
 
 @pytest.mark.parametrize("fault", [f for f in ALL if not isinstance(f, PoolerReconnect)], ids=name_of)
 async def test_a_pooler_fault_is_seen_inside_its_window_and_gone_after_it(fault: Fault, env: CellEnvironment) -> None:
-    old = await connect(env)
-    assert await error_of(old) is None
-    async with fault.active(env) as witness:
-        assert witness.change
-        await seen(fault, env, old)
-    await old.close()
+    async with await connect(env) as old:
+        assert await error_of(old) is None
+        async with fault.active(env) as witness:
+            assert witness.change
+            await seen(fault, env, old)
+    await assert_served(env)
+
+
+async def test_the_slots_are_not_taken_before_the_crowd_has_come(
+    env: CellEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many slots are in use from the start, by somebody who keeps his in session mode."""
+    come_at_once = _Crowd._hold
+
+    async def come_late(crowd: _Crowd) -> None:
+        await asyncio.sleep(0.2)
+        await come_at_once(crowd)
+
+    monkeypatch.setattr(_Crowd, "_hold", come_late)
+    async with await connect(env) as old:
+        assert await error_of(old) is None
+        async with PoolerExhausted(slots=1).active(env):
+            assert isinstance(await error_of_new(env), TimeoutError)
     await assert_served(env)
 
 

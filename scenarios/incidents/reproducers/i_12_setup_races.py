@@ -24,4 +24,4 @@ async def run(dsn: str, cured: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(run, "UniqueViolation: duplicate key value violates unique constraint")
+    main(run, "UniqueViolation: duplicate key|Duplicate(Table: relation|Object: type) .* already exists")
