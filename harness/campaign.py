@@ -46,6 +46,8 @@ SLOTS_MAX = 8
 #: Of the cells that a busy machine spoiled, so many run once more: this share of the run's, and a few in any run.
 AGAIN_SHARE = 0.05
 AGAIN_MIN = 3
+#: Slots beside those whose cells are under load: there a cell is read and torn down meanwhile, and the next one set up.
+SPARE_SLOTS = 1
 #: So many of the shortest cells are kept for the end: a slot that is done early then has something to do.
 KEPT_CELLS = 4
 CALIBRATION = "network/steady"
@@ -149,8 +151,8 @@ def run_campaign(plan: Plan, *, note: Callable[[str], None] = lambda _: None, li
     return summary
 
 
-def slots_to_keep(wanted: int, limit_ms: float, p95_ms: Callable[[int], float], note: Callable[[str], None]) -> int:
-    """The most slots, ``wanted`` at most, with which the gate's p95 stays within ``limit_ms``; at least one.
+def most_abreast(wanted: int, limit_ms: float, p95_ms: Callable[[int], float], note: Callable[[str], None]) -> int:
+    """The most cells, ``wanted`` at most, with which the gate's p95 stays within ``limit_ms``; at least one.
 
     ``p95_ms`` measures it with so many abreast; 0 means that it could not. Too many are measured twice: who takes a
     core for these few seconds must not make the whole run slow.
@@ -222,6 +224,10 @@ class _Campaign:
         self.notes: list[str] = []
         self.broke = ""
         self.slots: list[Slot] = []
+        #: So many cells may be under load at once.
+        self.abreast = 1
+        #: The cell that was the longest one left when it began.
+        self.longest = ""
         #: The first attempts that nothing but a busy machine spoiled, by cell.
         self.starved: dict[str, CellResult] = {}
         #: The cells that were run to measure how many fit abreast, and count.
@@ -268,10 +274,15 @@ class _Campaign:
         wanted = self.plan.jobs or min(
             SLOTS_MAX, SLOTS_OVER_CORES + (os.cpu_count() or 1), max(1, len(self.plan.cells))
         )
-        for slot in [self._launch() for _ in range(wanted - 1)]:
+        self.abreast = wanted
+        for slot in [self._launch() for _ in range(self._slots_wanted() - 1)]:
             slot.wait_ready(until=self.interrupt.came)
         if self.plan.jobs is None and wanted > 1:
             self._calibrate()
+
+    def _slots_wanted(self) -> int:
+        spare = SPARE_SLOTS if 1 < self.abreast < len(self.plan.cells) else 0
+        return self.abreast + spare
 
     def _launch(self) -> Slot:
         slot = Slot.launch(self.plan.environment, note=self.progress.note, target=self.plan.target)
@@ -279,10 +290,10 @@ class _Campaign:
         return slot
 
     def _calibrate(self) -> None:
-        """Keep as many slots as leave each other's calls far from their deadlines. Cells of the run that were measured
-        with as many abreast as are kept count, and do not run again.
+        """Run as many cells abreast as leave each other's calls far from their deadlines. Cells of the run that were
+        measured with just as many abreast count, and do not run again.
         """
-        specs, own = calibration_cells(self.plan, len(self.slots))
+        specs, own = calibration_cells(self.plan, self.abreast)
         if not specs:
             return
         with tempfile.TemporaryDirectory(prefix="poolproof-calibration-") as scratch:
@@ -298,13 +309,13 @@ class _Campaign:
 
             registry = default_registry()
             deadline_s = min(registry.scenario(cell.scenario).bounds.deadline_s for cell in self.plan.cells)
-            keep = slots_to_keep(len(self.slots), DEADLINE_SHARE * deadline_s * 1000, p95_ms, self._note)
-            if own and keep == len(measured):
+            self.abreast = most_abreast(self.abreast, DEADLINE_SHARE * deadline_s * 1000, p95_ms, self._note)
+            if own and self.abreast == len(measured):
                 for folder, result in measured:
                     self.run.take_over(folder, result.id)
                     self.measured.add(result.id)
                     self._finished(result)
-        while len(self.slots) > keep:
+        while len(self.slots) > self._slots_wanted():
             self.slots.pop().close()
 
     def _abreast(self, specs: Sequence[CellSpec], folder: Path) -> list[tuple[CellFolder, CellResult]]:
@@ -331,31 +342,38 @@ class _Campaign:
         self.progress.note(text)
 
     def _run_all(self) -> None:
-        """Give each free slot the next cell until none is left.
-
-        Long cells mostly wait for an outage to end, short ones compute: the first slot takes the longest that is left,
-        the others the shortest, so that the cores are shared by both all the time.
-        """
+        """All cells that were not measured already, and then those again that nothing but a busy machine spoiled."""
         waiting = [spec for spec in self.plan.cells if spec.id not in self.measured]
         queue = sorted(waiting, key=length_s, reverse=True)
-        self._drive(queue, len(self.slots))
+        self._drive(queue, self.abreast)
         if not self.interrupt.number:
             self._drive(self._again(), 1)
 
     def _drive(self, queue: list[CellSpec], abreast: int) -> None:
-        """All cells of ``queue``, at most so many at once, until none is left or a signal came.
-
-        A slot whose cell is judged takes the next one: judging needs a core, but not the stack.
-        """
+        """All cells of ``queue``, at most so many under load at once, until none is left or a signal came."""
         while (queue or any(slot.due for slot in self.slots)) and not self.interrupt.number:
-            for slot in reversed(self.slots[:abreast]):
-                busy = [other.running for other in self.slots if other.running is not None]
-                at = place_of_next(queue, busy, longest=slot is self.slots[0]) if queue and slot.free else None
-                if at is not None:
-                    self._begin(self._living(slot), queue.pop(at))
+            self._fill(queue, abreast)
             self.progress.running(tuple(slot.running.id for slot in self.slots if slot.running is not None))
             for slot in select.select([slot for slot in self.slots if slot.due], [], [], _POLL_S)[0]:
                 self._take_results(slot)
+
+    def _fill(self, queue: list[CellSpec], abreast: int) -> None:
+        """Begin what may begin. A slot whose cell is judged takes the next one: judging needs a core, but no stack.
+
+        Long cells mostly wait for an outage to end, short ones compute: one at a time is the longest that is left, the
+        others are the shortest, so that the cores are shared by both all the time. A cell that is to be alone has
+        nobody beside it, not even one that is torn down.
+        """
+        for slot in self.slots[:] if abreast > 1 else self.slots[:1]:
+            loaded = [other.loaded for other in self.slots if other.loaded is not None]
+            if not queue or len(loaded) >= abreast:
+                return
+            longest = self.longest not in {spec.id for spec in loaded}
+            at = place_of_next(queue, loaded, longest=longest) if slot.free else None
+            if at is not None:
+                spec = queue.pop(at)
+                self.longest = spec.id if longest else self.longest
+                self._begin(self._living(slot), spec)
 
     def _begin(self, slot: Slot, spec: CellSpec) -> None:
         if spec.id in self.starved:

@@ -38,11 +38,14 @@ class SlotBug(Exception):
 
 @dataclass(slots=True)
 class _Begun:
-    """A cell without a result. Once it ``ended`` it waits for its verdict alone; ``death`` says how it died, if so."""
+    """A cell without a result. ``loaded`` as long as its users make calls. Once it ``ended`` it waits for its verdict
+    alone; ``death`` says how it died, if so.
+    """
 
     spec: CellSpec
     folder: CellFolder
     began_s: float
+    loaded: bool = True
     ended: bool = False
     wall_s: float = 0.0
     death: str = ""
@@ -166,6 +169,11 @@ class Slot:
         return next((cell.spec for cell in self._begun if not cell.ended), None)
 
     @property
+    def loaded(self) -> CellSpec | None:
+        """The cell that puts load on the machine, if any: its users make calls, or will."""
+        return next((cell.spec for cell in self._begun if cell.loaded and not cell.ended), None)
+
+    @property
     def free(self) -> bool:
         """True if a cell can begin: none runs. The one before may be judged still."""
         return self.running is None
@@ -196,7 +204,9 @@ class Slot:
                 return self._posthumous(self._begun.pop(0), self._died)
             if message is None:
                 return None
-            if "ended" in message:
+            if "unloaded" in message:
+                self._begun[-1].loaded = False
+            elif "ended" in message:
                 self._begun[-1].left(message)
             elif "done" in message:
                 cell = self._begun.pop(0)

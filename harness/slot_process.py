@@ -1,9 +1,9 @@
 """The slot's own process: opens the stack, imports everything once, forks a child for each cell.
 
 Started by ``slot.Slot`` as ``python -m harness.slot_process OPTIONS``. Commands come as JSON lines on standard input,
-answers go as JSON lines to standard output: ``ended`` when a cell leaves the stack to the next one, ``done`` when its
-verdict is written. The end of the input is the order to stop. The kernel ends this process when its parent ends, and
-each cell when this process ends.
+answers go as JSON lines to standard output: ``unloaded`` when the users of a cell make no more calls, ``ended`` when it
+leaves the stack to the next one, ``done`` when its verdict is written. The end of the input is the order to stop. The
+kernel ends this process when its parent ends, and each cell when this process ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,6 +54,8 @@ OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES = 1 << 20, 1 << 18
 #: How a cell's process ends besides 0: its records are whole, but its stack is of no more use; its history could not
 #: be written; our own code raised.
 _UNFIT, _UNWRITABLE, _BUG = 76, 77, 70
+#: The phases that begin when the users are told to make no more calls; the last one where something went wrong.
+_LOAD_ENDS = ("converged", "unconverged", "quiet")
 _POLL_S = 0.05
 
 
@@ -76,7 +79,7 @@ class SlotProcess:
         self._judging: Judging | None = None
 
     def answer(self, message: Mapping[str, Json]) -> None:
-        """One JSON line to whoever started us."""
+        """One JSON line to whoever started us. A cell says so itself where it is sooner: short lines do not mingle."""
         os.write(self._answers, to_json_line(message).encode() + b"\n")
 
     def serve(self) -> None:
@@ -182,7 +185,9 @@ class SlotProcess:
         ours = children_of(slot)
         pid = os.fork()
         if pid == 0:
-            _child(folder, stack, self._registry, self._stock, slot)
+            _child(
+                folder, stack, self._registry, self._stock, slot, partial(self.answer, {"unloaded": folder.path.name})
+            )
         try:
             death = self._wait(pid, folder, began_s)
         finally:
@@ -289,14 +294,16 @@ def _kill(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
-def _child(folder: CellFolder, stack: Stack, registry: Registry, stock: Stock, slot: int) -> NoReturn:
+def _child(
+    folder: CellFolder, stack: Stack, registry: Registry, stock: Stock, slot: int, unloaded: Callable[[], None]
+) -> NoReturn:
     """The cell's own process: never returns, never runs the slot's cleaning up."""
     status = 1
     try:
         die_with(slot, signal.SIGKILL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _redirect(folder.output)
-        status = _run(folder, stack, registry, stock)
+        status = _run(folder, stack, registry, stock, unloaded)
     except Exception:  # noqa: BLE001 - our own bug: the traceback goes to the cell's log
         traceback.print_exc()
         status = _BUG
@@ -349,7 +356,7 @@ def _cut(log: Path, head_bytes: int, tail_bytes: int) -> None:
         return  # it is not there yet, or the disk is full: the cell goes on
 
 
-def _run(folder: CellFolder, stack: Stack, registry: Registry, stock: Stock) -> int:
+def _run(folder: CellFolder, stack: Stack, registry: Registry, stock: Stock, unloaded: Callable[[], None]) -> int:
     """Run the cell and leave its records; 0 if they are whole. The slot judges them."""
     began_s = time.monotonic()
     spec = CellSpec.from_json(read_json(folder.path / "cell.json"))
@@ -360,7 +367,7 @@ def _run(folder: CellFolder, stack: Stack, registry: Registry, stock: Stock) -> 
         agents: list[Json] = list(job.agents)
         header: dict[str, Json] = {"cell": spec.id, "seed": spec.seed, "groups": groups, "agents": agents}
         nursery = nursery_of(job)
-        writer = _Sink(folder.history, header)
+        writer = _Sink(folder.history, header, unloaded)
         try:
             cell = run_cell(job, stack, writer, give_up=_give_up, logs=folder.logs, nursery=nursery)
             facts = asyncio.run(cell)
@@ -386,10 +393,14 @@ def _run(folder: CellFolder, stack: Stack, registry: Registry, stock: Stock) -> 
 
 class _Sink(HistoryWriter):
     """``unsound`` once a component failed or a fault would not heal: the stack is of no more use then. Ends the process
-    when the history cannot be written.
+    when the history cannot be written. ``unloaded`` is called once, when no more calls are made.
     """
 
     unsound = False
+
+    def __init__(self, path: Path, header: Mapping[str, Json], unloaded: Callable[[], None]) -> None:
+        super().__init__(path, header)
+        self._unloaded: Callable[[], None] | None = unloaded
 
     def append(
         self,
@@ -404,6 +415,9 @@ class _Sink(HistoryWriter):
     ) -> Op:
         """See HistoryWriter."""
         self.unsound |= f == "harness_error" and value.get("kind") in ("component", "heal")
+        if f == "phase" and value["name"] in _LOAD_ENDS and self._unloaded is not None:
+            unloaded, self._unloaded = self._unloaded, None
+            unloaded()
         try:
             return super().append(type, f, process, value, time_s=time_s, call=call, error=error)
         except ComponentError:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.campaign import Plan, calibration_cells, length_s, place_of_next, run_campaign, slots_to_keep
+from harness.campaign import Plan, calibration_cells, length_s, most_abreast, place_of_next, run_campaign
 from harness.core.cell import CellSpec, cell_id
 from harness.core.verdict import Verdict
 from harness.registry import default_registry
 from harness.slot import Slot
 from harness.store import CellFolder, open_cell, read_result
+
+SHORT = Path(__file__).parent / "plugins" / "short.py"
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_the_most_slots_that_stay_far_from_the_deadline(measured: Sequence[float
         seen.append(n)
         return next(values)
 
-    assert slots_to_keep(3, 800.0, p95_ms, said.append) == kept
+    assert most_abreast(3, 800.0, p95_ms, said.append) == kept
     assert seen == asked
     assert len(said) == sum(value > 0 for value in measured)
     assert all("allowed 800 ms" in words for words in said)
@@ -125,3 +127,36 @@ def test_measured_cells_run_once_and_are_whole(tmp_path: Path, monkeypatch: pyte
         assert read_result(folder) == cell
         assert open_cell(folder)[0].provenance["packages"]
         assert (folder / "logs" / "postgres.log").exists()
+
+
+@pytest.mark.slow
+def test_no_more_cells_than_jobs_are_under_load_and_one_more_is_torn_down_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots: dict[int, Slot] = {}
+    beside: list[tuple[int, int]] = []
+    begin = Slot.begin
+
+    def begin_and_look(slot: Slot, spec: CellSpec, folder: CellFolder) -> None:
+        others = [other for other in slots.values() if other is not slot]
+        beside.append((sum(o.loaded is not None for o in others), sum(o.running is not None for o in others)))
+        slots[slot.pid] = slot
+        begin(slot, spec, folder)
+
+    monkeypatch.setattr(Slot, "begin", begin_and_look)
+    cells = tuple(
+        CellSpec(
+            id=cell_id("short/still", "my_plain_pool", "async", seed),
+            scenario=f"{SHORT}:STILL",
+            strategy=f"{SHORT}:PlainPool",
+            environment="local",
+            seed=seed,
+        )
+        for seed in range(5)
+    )
+    summary = run_campaign(Plan(cells=cells, jobs=2, out=tmp_path / "run"))
+    assert [cell.verdict for cell in summary.cells] == [Verdict.PASS] * 5, [cell.reason for cell in summary.cells]
+    assert beside[:2] == [(0, 0), (1, 1)]
+    assert len(slots) == 3
+    assert max(loaded for loaded, _ in beside) == 1
+    assert max(running for _, running in beside) == 2, "one is torn down, or both are, and a third begins"

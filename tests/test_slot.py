@@ -17,7 +17,7 @@ from harness.core.errors import ComponentError
 from harness.core.record import CellResult
 from harness.core.verdict import Guarantee, Verdict
 from harness.slot import Slot, SlotBug
-from harness.store import CellFolder, open_cell
+from harness.store import CellFolder, open_cell, read_history
 from harness.verdicts import judge_folder
 from tests.cells import begin_cell, run_cell
 from tests.plugins.held_judge import HOLD
@@ -134,6 +134,18 @@ def until(true: Callable[[], bool], otherwise: str) -> None:
     while not true():
         assert time.monotonic() < stop_s, otherwise
         time.sleep(0.02)
+
+
+def test_a_cell_puts_no_load_on_the_machine_while_it_is_torn_down(slot: Slot, tmp_path: Path) -> None:
+    begin_cell(slot, tmp_path, "STILL", "ClosesSlowly", plugins=PLUGINS)
+    assert slot.loaded == slot.running is not None
+    until(lambda: slot.poll() is None and slot.loaded is None, "the cell stayed under load")
+    phases = [str(op.value["name"]) for op in read_history(tmp_path / "history.jsonl").points("phase")]
+    assert "converged" in phases
+    assert "teardown" not in phases
+    assert slot.running is not None
+    assert not slot.free
+    assert slot.result().verdict is Verdict.PASS
 
 
 def test_what_a_slot_cannot_import_is_told_in_one_sentence(

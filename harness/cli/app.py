@@ -48,7 +48,7 @@ def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--repeat", type=click.IntRange(1, 1000), metavar="N", help="Run each cell N times, seed by seed.")
 @click.option("--quick", is_flag=True, help="Only the scenarios that CI runs.")
 @click.option("--full", is_flag=True, help="Every durability, three seeds each: for the night.")
-@click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Cells side by side; default: measured.")
+@click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Cells under load at once; default: measured.")
 @click.option("--require-all", is_flag=True, help="A missing component is exit 4, not SKIP. On when CI is set.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Default: a new folder under reports/.")
 @target_options

@@ -55,6 +55,14 @@ class PlainPool(PoolStrategy):
         return AsyncPostgresSaver(self.pool)
 
 
+class ClosesSlowly(PlainPool):
+    name = "closes_slowly"
+
+    async def close(self) -> None:
+        await asyncio.sleep(1.0)
+        await super().close()
+
+
 class RaisesInOpen(PlainPool):
     name = "raises_in_open"
 
