@@ -28,7 +28,7 @@ import shutil
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -173,27 +173,27 @@ class HistoryWriter:
 
         Raises ComponentError when the row could not be written, also because the writer is closed.
         """
-        op = Op(-1, round(time_s, 6), type, f, process, call, value, error)
+        time_s = round(time_s, 6)
         if getattr(self._thread, "writing", False):
+            op = Op(-1, time_s, type, f, process, call, value, error)
             self._deferred.append(op)
             return op
         self._thread.writing = True  # before the lock: whatever is finalised from here on must not wait for it
         try:
             with self._lock:
-                op = self._put(op)
+                op = self._put(Op(self.rows, time_s, type, f, process, call, value, error))
                 while self._deferred:
-                    self._put(self._deferred.popleft())
+                    self._put(replace(self._deferred.popleft(), index=self.rows))
         finally:
             self._thread.writing = False
         return op
 
     def _put(self, op: Op) -> Op:
-        """Give ``op`` the next index and write it."""
-        numbered = Op(self.rows, op.time_s, op.type, op.f, op.process, op.call, op.value, op.error)
+        """Write ``op``, which has the next index."""
         self._last_s = op.time_s
-        self._write(numbered.to_json())
+        self._write(op.to_json())
         self.rows += 1
-        return numbered
+        return op
 
     def close(self) -> None:
         """Force everything to disk and close; once closed, closing again does nothing."""
@@ -202,7 +202,7 @@ class HistoryWriter:
                 return
             try:
                 while self._deferred and self._broken is None:
-                    self._put(self._deferred.popleft())
+                    self._put(replace(self._deferred.popleft(), index=self.rows))
                 os.fsync(self._file.fileno())
             except OSError as error:
                 raise ComponentError(f"could not write {self.path}: {error.strerror or error}") from error
