@@ -208,6 +208,11 @@ def server_of(slot: int, program: str) -> int:
     return found
 
 
+def runs_a_cell(slot: int) -> bool:
+    """Whether a slot has a cell: the spare one may have none."""
+    return any("harness.slot_process" in arguments(pid) for pid in children_of(slot))
+
+
 def cell_of(slot: int) -> int:
     """The pid of the cell that a slot runs: its fork, with its command line."""
     (found,) = (pid for pid in children_of(slot) if "harness.slot_process" in arguments(pid))
