@@ -415,15 +415,16 @@ class _Sink(HistoryWriter):
     ) -> Op:
         """See HistoryWriter."""
         self.unsound |= f == "harness_error" and value.get("kind") in ("component", "heal")
-        if f == "phase" and value["name"] in _LOAD_ENDS and self._unloaded is not None:
-            unloaded, self._unloaded = self._unloaded, None
-            unloaded()
         try:
-            return super().append(type, f, process, value, time_s=time_s, call=call, error=error)
+            op = super().append(type, f, process, value, time_s=time_s, call=call, error=error)
         except ComponentError:
             if self.unwritable:  # what cannot be recorded proves nothing: the cell ends here
                 os._exit(_UNWRITABLE)
             raise
+        if f == "phase" and value["name"] in _LOAD_ENDS and self._unloaded is not None:
+            unloaded, self._unloaded = self._unloaded, None
+            unloaded()
+        return op
 
 
 def _job(spec: CellSpec, registry: Registry, stock: Stock) -> Job:

@@ -28,7 +28,9 @@ from harness.core.redaction import (
     redacted,
     redacted_bytes,
     redacted_json,
+    to_json_line,
 )
+from harness.core.verdict import Json
 from harness.driving.exceptions import MESSAGE_LIMIT, describe
 from harness.store import HistoryWriter, write_json, write_whole
 
@@ -160,6 +162,26 @@ def test_a_message_that_is_cut_leaves_no_half_of_it(cut: int) -> None:
 
 def test_numbers_that_json_lacks_become_texts() -> None:
     assert finite({"a": [float("inf"), 1.5], "b": (float("-inf"),)}) == {"a": ["inf", 1.5], "b": ["-inf"]}
+
+
+_leaves = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["null", "\x7f", "\u2028"])
+)
+_rows = st.dictionaries(
+    st.text(),
+    st.recursive(
+        _leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner), max_leaves=8
+    ),
+)
+
+
+@given(_rows)
+def test_a_row_is_one_line_of_ascii_and_reads_as_json_would_write_it(row: dict[str, Json]) -> None:
+    """Numbers over 64 bits, keys that are no strings, NaN: the quick encoder must leave them to the one that can."""
+    line = to_json_line(row)
+    assert line.isascii()
+    assert line.splitlines() == [line]
+    assert json.loads(line) == json.loads(json.dumps(finite(row), allow_nan=False))
 
 
 def test_a_stream_keeps_its_other_manners() -> None:
