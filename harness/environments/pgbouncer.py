@@ -74,6 +74,9 @@ server_connect_timeout = 3
 query_wait_timeout = 6
 server_check_delay = 0
 server_lifetime = 600
+; a turn of some agents writes 1 MiB: with the default of 4096 each goes through in hundreds of reads and writes, and
+; turns without faults take longer
+pkt_buf = 65536
 ignore_startup_parameters = extra_float_digits,options
 ; each is needed to know whose a connection is
 application_name_add_host = 0

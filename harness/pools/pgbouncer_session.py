@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 
 from harness.core.environment import Capability
 from harness.pools.self_healing import SelfHealing
-from harness.pools.uncancelled import UncancelledConnection
+from harness.pools.uncancelled import OneServerConnection
 
 
 class PgBouncerSession(SelfHealing):
-    """Another place to connect to, and no cancel requests there."""
+    """Another place to connect to, with no cancel requests there, and one server behind each connection."""
 
     name = "pgbouncer_session"
     needs = frozenset({Capability.PGBOUNCER_SESSION})
-    settings: ClassVar[Mapping[str, Any]] = {**SelfHealing.settings, "connection_class": UncancelledConnection}
+    settings: ClassVar[Mapping[str, Any]] = {**SelfHealing.settings, "connection_class": OneServerConnection}

@@ -17,3 +17,13 @@ class UncancelledConnection(ClosingConnection):
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Nothing; psycopg goes on to wait for the query's own end, for 5 s or until it is cancelled again."""
+
+
+class OneServerConnection(UncancelledConnection):
+    """Behind PgBouncer in session mode: from its first query to its end it leads to one and the same server.
+
+    It hears each change that this server reports, but what it heard at its login may be another server's word.
+    ``hears_its_server`` is True once its server was asked, and said the same.
+    """
+
+    hears_its_server = False

@@ -18,7 +18,7 @@ from harness.environments.cell import CellEnvironment
 from harness.environments.stack import Stack
 from harness.pools.deadline import BoundedSaver
 from harness.pools.health import Health, HealthCheck
-from harness.pools.uncancelled import UncancelledConnection
+from harness.pools.uncancelled import OneServerConnection, UncancelledConnection
 from harness.pools.writable import TakesNoWrites, check_asked, reading
 
 pytestmark = pytest.mark.slow
@@ -65,8 +65,48 @@ async def test_behind_a_pooler_only_the_answer_counts(cell_env: CellEnvironment)
             await check_asked(connection)
 
 
-@pytest.mark.parametrize("mode", [Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION])
-async def test_a_saver_behind_a_pooler_does_not_read_the_past(mode: Capability, stack: Stack) -> None:
+async def test_a_session_behind_a_pooler_is_asked_until_its_server_is_the_one_that_is_heard(stack: Stack) -> None:
+    """Its server was made after the first one, when the login's words were kept, and is read-only from its birth on."""
+    mode = Capability.PGBOUNCER_SESSION
+    if mode in stack.missing:
+        pytest.skip(f"{stack.missing[mode]}; {stack.missing[mode].fix}")
+    needs = frozenset({Capability.SERVER_PROCESS})
+    async with (
+        stack.cell("session", groups=("g0",), pooler=mode, needs=needs) as env,
+        await psycopg.AsyncConnection.connect(env.conninfo("g0"), autocommit=True) as first,
+    ):
+        await first.execute("SELECT 1")
+        await env.server.set_parameter("default_transaction_read_only", "on")
+        async with await OneServerConnection.connect(env.conninfo("g0"), autocommit=True) as connection:
+            assert connection.info.parameter_status("default_transaction_read_only") == "off"
+            with pytest.raises(TakesNoWrites, match="transaction_read_only is on"):
+                async with reading(connection):
+                    await connection.execute("SELECT 1")
+            hears = [connection.hears_its_server]
+            await env.server.reset_parameter("default_transaction_read_only")
+            async with reading(connection):
+                await connection.execute("SELECT 1")
+            assert [*hears, connection.hears_its_server] == [False, True]
+            await env.server.set_parameter("default_transaction_read_only", "on")
+            with pytest.raises(TakesNoWrites, match="default_transaction_read_only is on"):
+                async with reading(connection):
+                    await connection.execute("SELECT 1")
+            with pytest.raises(psycopg.OperationalError):  # it does not outlive its server: no other one comes
+                await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            assert connection.closed
+
+
+@pytest.mark.parametrize(
+    ("mode", "connection_class"),
+    [
+        (Capability.PGBOUNCER_SESSION, UncancelledConnection),
+        (Capability.PGBOUNCER_SESSION, OneServerConnection),
+        (Capability.PGBOUNCER_TRANSACTION, UncancelledConnection),
+    ],
+)
+async def test_a_saver_behind_a_pooler_does_not_read_the_past(
+    mode: Capability, connection_class: type[UncancelledConnection], stack: Stack
+) -> None:
     """Its migrations still work there, which no transaction may hold."""
     if mode in stack.missing:
         pytest.skip(f"{stack.missing[mode]}; {stack.missing[mode].fix}")
@@ -74,7 +114,7 @@ async def test_a_saver_behind_a_pooler_does_not_read_the_past(mode: Capability, 
     async with stack.cell("pooled", groups=("g0",), pooler=mode, needs=needs) as env:
         pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
             env.conninfo("g0"),
-            connection_class=UncancelledConnection,
+            connection_class=connection_class,
             min_size=1,
             max_size=1,
             open=False,
