@@ -39,8 +39,12 @@ class FailFast(SelfHealing):
         return await super().serve(agent, request)
 
     async def after_failure(self, agent: AgentHandle, request: Request, error: Exception, seen: int) -> None:
-        """Close the door, then heal."""
-        if not isinstance(error, PoolTimeout | TooManyRequests):
+        """Close the door, then heal. A failure from before the last renewal is no news of the database.
+
+        It may come late: a read that fails within a run is told when the run's other saves have ended, seconds after
+        the database is back.
+        """
+        if not isinstance(error, PoolTimeout | TooManyRequests) and seen == self.healed.generation:
             self._opens_s = asyncio.get_running_loop().time() + CLOSED_S
         await super().after_failure(agent, request, error, seen)
 

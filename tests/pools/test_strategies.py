@@ -218,6 +218,21 @@ async def test_fail_fast_refuses_at_once_while_the_database_is_away(stack: Stack
         await service.until_all_answered(3.0)
 
 
+async def test_fail_fast_does_not_close_its_door_on_what_was_lost_before_the_last_renewal(stack: Stack) -> None:
+    async with serving(stack, FailFast) as service:
+        await service.until_all_answered(5.0)
+        await service.env.proxy.add_toxic(NO_ANSWERS)
+        late = asyncio.create_task(service.call(AGENTS[0].name))
+        await asyncio.sleep(0.3)
+        await service.strategy.recreate()
+        await service.env.proxy.set_enabled(False)
+        await service.env.proxy.remove_toxic(NO_ANSWERS.name)
+        await service.env.proxy.set_enabled(True)
+        assert (await late).status != "ok"
+        assert (await service.call(AGENTS[1].name)).status == "ok"
+        assert service.strategy.stats()["refused"] == 0
+
+
 async def test_degradation_is_structured_and_ends(stack: Stack) -> None:
     async with serving(stack, DegradeAndRebind, deadline_s=2.0) as service, service.health_timer():
         await service.until_all_answered(5.0)
