@@ -13,7 +13,13 @@ from .nothing_lost import ClosingConnection
 
 
 class UncancelledConnection(ClosingConnection):
-    """Give it to a pool as its ``connection_class``."""
+    """Give it to a pool as its ``connection_class``.
+
+    ``hears_its_server`` is True once what it heard of its server is known to be that server's own word: never here,
+    where each transaction may have another one.
+    """
+
+    hears_its_server = False
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Nothing; psycopg goes on to wait for the query's own end, for 5 s or until it is cancelled again."""
@@ -23,7 +29,5 @@ class OneServerConnection(UncancelledConnection):
     """Behind PgBouncer in session mode: from its first query to its end it leads to one and the same server.
 
     It hears each change that this server reports, but what it heard at its login may be another server's word.
-    ``hears_its_server`` is True once its server was asked, and said the same.
+    ``hears_its_server`` is set once its server was asked, and said the same.
     """
-
-    hears_its_server = False

@@ -46,9 +46,7 @@ async def reading(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
 
 def _hears_its_server(connection: AsyncConnection[Any]) -> bool:
     """True if what was told is the word of the server that answers."""
-    if isinstance(connection, OneServerConnection):
-        return connection.hears_its_server
-    return not isinstance(connection, UncancelledConnection)
+    return not isinstance(connection, UncancelledConnection) or connection.hears_its_server
 
 
 def _told(connection: AsyncConnection[Any]) -> str:

@@ -19,6 +19,7 @@ from harness.core.errors import ComponentError, MissingComponent
 from harness.environments.cell import CellEnvironment
 from harness.environments.processes import children_of, start_ticks
 from harness.environments.stack import Stack
+from tests.requirements import skip_without
 
 OWN = frozenset({Capability.SERVER_PROCESS})
 STANDBY = frozenset({Capability.SERVER_STANDBY})
@@ -146,8 +147,7 @@ async def test_nothing_that_was_acknowledged_is_lost_in_a_failover_under_load(st
 
 async def test_a_pooler_hears_of_the_new_primary(stack: Stack) -> None:
     pooler = Capability.PGBOUNCER_TRANSACTION
-    if pooler in stack.missing:
-        pytest.skip(str(stack.missing[pooler]))
+    skip_without(stack, pooler)
     async with (
         stack.cell("pooled", groups=("g0",), pooler=pooler, needs=STANDBY) as env,
         await psycopg.AsyncConnection.connect(env.conninfo("g0"), autocommit=True) as connection,

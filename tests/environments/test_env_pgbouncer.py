@@ -17,6 +17,7 @@ from harness.environments.cell import CellEnvironment
 from harness.environments.local import LocalPooler
 from harness.environments.pgbouncer import console_rows
 from harness.environments.stack import Stack
+from tests.requirements import skip_without
 
 MODES = (Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION)
 
@@ -24,8 +25,7 @@ MODES = (Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION)
 @pytest.fixture(params=MODES)
 async def pooled(stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[CellEnvironment]:
     """A cell behind PgBouncer; skipped with the reason where there is none."""
-    if request.param in stack.missing:
-        pytest.skip(f"{stack.missing[request.param]}; {stack.missing[request.param].fix}")
+    skip_without(stack, request.param)
     async with stack.cell("pooled", groups=("g0", "g1"), pooler=request.param) as environment:
         yield environment
 
@@ -148,8 +148,7 @@ async def test_a_pooler_that_died_is_started_again_on_its_port(pooled: CellEnvir
 
 async def test_a_strategys_own_settings_win(stack: Stack) -> None:
     mode = Capability.PGBOUNCER_TRANSACTION
-    if mode in stack.missing:
-        pytest.skip(f"{stack.missing[mode]}; {stack.missing[mode].fix}")
+    skip_without(stack, mode)
     wanted = {"server_login_retry": "15", "default_pool_size": "3", "max_prepared_statements": "0"}
     async with stack.cell("set", groups=("g0",), pooler=mode, settings=wanted) as environment:
         assert isinstance(environment.pooler, LocalPooler)
@@ -164,8 +163,7 @@ async def test_a_strategys_own_settings_win(stack: Stack) -> None:
 
 async def test_a_setting_that_an_old_pooler_does_not_have_is_a_missing_component(stack: Stack) -> None:
     mode = Capability.PGBOUNCER_TRANSACTION
-    if mode in stack.missing:
-        pytest.skip(f"{stack.missing[mode]}; {stack.missing[mode].fix}")
+    skip_without(stack, mode)
     (version,) = (component.version for component in stack.components if component.name == "pgbouncer")
     cell = stack.cell("old", groups=("g0",), pooler=mode, settings={"max_prepared_statements": "100"})
     if tuple(map(int, version.split("."))) >= (1, 21):

@@ -25,6 +25,7 @@ from harness.environments.cell import CellEnvironment
 from harness.environments.stack import Stack
 from harness.faults.at_moment import AtMoment
 from tests.faults.cancelling import cancelled_while_installed
+from tests.requirements import skip_without
 
 Connection = psycopg.AsyncConnection[DictRow]
 
@@ -219,8 +220,7 @@ async def test_a_cancellation_while_it_is_armed_heals_as_well(after_s: float, en
 
 
 async def test_it_hits_what_comes_through_a_pooler_too(stack: Stack) -> None:
-    if Capability.PGBOUNCER_TRANSACTION in stack.missing:
-        pytest.skip(str(stack.missing[Capability.PGBOUNCER_TRANSACTION]))
+    skip_without(stack, Capability.PGBOUNCER_TRANSACTION)
     needs = frozenset({Capability.PROTOCOL})
     async with stack.cell("pooled", groups=("g0",), pooler=Capability.PGBOUNCER_TRANSACTION, needs=needs) as env:
         for moment in ("commit", "sync"):
@@ -235,8 +235,7 @@ async def test_it_hits_what_comes_through_a_pooler_too(stack: Stack) -> None:
 
 
 async def test_under_tls_it_hits_nothing_and_harms_nothing(stack: Stack) -> None:
-    if Capability.POSTGRES_TLS in stack.missing:
-        pytest.skip(str(stack.missing[Capability.POSTGRES_TLS]))
+    skip_without(stack, Capability.POSTGRES_TLS)
     needs = frozenset({Capability.POSTGRES_TLS, Capability.PROTOCOL})
     async with stack.cell("tls", groups=("g0",), needs=needs) as env:
         connection, thread = await connect(env), next(threads)

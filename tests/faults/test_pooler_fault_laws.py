@@ -29,6 +29,7 @@ from harness.faults.pooler_halted import PoolerHalted
 from harness.faults.pooler_reconnect import PoolerReconnect
 from harness.faults.pooler_restart import PoolerRestart
 from tests.faults.cancelling import cancelled_inside, cancelled_while_installed
+from tests.requirements import skip_without
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -59,8 +60,7 @@ def name_of(fault: Fault) -> str:
 @pytest_asyncio.fixture(loop_scope="module", scope="module", params=[TRANSACTION, SESSION])
 async def env(stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[CellEnvironment]:
     """One cell for all faults, one after the other: it has to come out of each as it was."""
-    if request.param in stack.missing:
-        pytest.skip(f"{stack.missing[request.param]}; {stack.missing[request.param].fix}")
+    skip_without(stack, request.param)
     async with stack.cell("laws", groups=("g0",), pooler=request.param, needs=NEEDS) as environment:
         yield environment
 
@@ -292,8 +292,7 @@ async def test_a_cancellation_while_a_pooler_fault_is_installed_heals_as_well(
 
 async def test_a_killed_cell_leaves_no_halted_pooler(stack: Stack) -> None:
     """It is a process of the cell's own, which the kernel ends with it; the next cell has another one."""
-    if TRANSACTION in stack.missing:
-        pytest.skip(str(stack.missing[TRANSACTION]))
+    skip_without(stack, TRANSACTION)
     read, write = os.pipe()
     cell = os.fork()
     if cell == 0:

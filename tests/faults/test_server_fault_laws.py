@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import re
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ from harness.faults.statement_timeout import StatementTimeout
 from harness.faults.terminate_backends import TerminateBackends
 from harness.faults.too_many_connections import TooManyConnections
 from tests.faults.cancelling import cancelled_inside, cancelled_while_installed, moments
+from tests.requirements import skip_without
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -105,8 +107,7 @@ async def switched(stack: Stack) -> AsyncIterator[CellEnvironment]:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def small(stack: Stack) -> AsyncIterator[CellEnvironment]:
     """A server whose data folder is on a small disk."""
-    if Capability.SMALL_DISK in stack.missing:
-        pytest.skip(str(stack.missing[Capability.SMALL_DISK]))
+    skip_without(stack, Capability.SMALL_DISK)
     async with stack.cell("laws", groups=("g0",), needs=frozenset({Capability.SMALL_DISK})) as environment:
         yield environment
 
@@ -135,6 +136,12 @@ async def error_of(connection: Connection, query: str, limit_s: float = 2.0) -> 
         task.cancel()
         await asyncio.wait({task}, timeout=0.25)
     return TimeoutError()
+
+
+def hang_up(connection: Connection) -> None:
+    """End it as a client does that is gone: psycopg, when it is cancelled, asks the server to end the statement."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as link:
+        link.shutdown(socket.SHUT_RDWR)
 
 
 async def assert_served(env: CellEnvironment) -> None:
@@ -303,7 +310,12 @@ async def test_what_a_client_gave_up_on_lands_after_the_pause(env: CellEnvironme
     old = await connect(env)
     (before,) = await (await old.execute("SELECT max(v) FROM checkpoint_migrations")).fetchone() or (0,)
     async with Pause().active(env):
-        assert isinstance(await error_of(old, WRITE, limit_s=0.2), TimeoutError)
+        waiting = asyncio.ensure_future(old.execute(WRITE))
+        done, _ = await asyncio.wait({waiting}, timeout=0.2)
+        assert not done
+        hang_up(old)
+        await asyncio.wait({waiting}, timeout=2.0)
+        assert isinstance(waiting.exception(), psycopg.OperationalError)
         await old.close()
     new = await connect(env)
     stop_s = time.monotonic() + 2
@@ -436,8 +448,7 @@ async def test_a_disk_that_is_still_being_filled_is_freed(after_s: float, small:
 
 async def test_with_tls_the_message_of_the_field_appears(stack: Stack) -> None:
     """The text of langgraph 5675: it needs TLS, a session that the server ended, and the saver's pipeline."""
-    if Capability.POSTGRES_TLS in stack.missing:
-        pytest.skip(str(stack.missing[Capability.POSTGRES_TLS]))
+    skip_without(stack, Capability.POSTGRES_TLS)
     async with stack.cell("tls", groups=("g0",), needs=frozenset({Capability.POSTGRES_TLS})) as env:
         old = await psycopg.AsyncConnection.connect(env.conninfo("g0"), autocommit=True, row_factory=dict_row)
         row = await (await old.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")).fetchone()

@@ -18,6 +18,7 @@ from harness.core.environment import Capability
 from harness.environments.cell import CellEnvironment
 from harness.environments.stack import Stack
 from harness.registry import default_registry, reproducers
+from tests.requirements import skip_without
 
 pytestmark = pytest.mark.proof
 
@@ -73,9 +74,7 @@ async def ground(stem: str, stack: Stack) -> AsyncIterator[str]:
     """An empty database as this script needs it; skipped with the reason where a component is missing."""
     pooler = Capability.PGBOUNCER_TRANSACTION if stem in POOLED else None
     needs = frozenset({Capability.POSTGRES_TLS}) if stem in TLS else frozenset()
-    for missing in (need for need in (*needs, pooler) if need in stack.missing):
-        assert missing is not None
-        pytest.skip(f"{stack.missing[missing]}; {stack.missing[missing].fix}")
+    skip_without(stack, *needs, *([pooler] if pooler else []))
     if pooler is None:
         async with stack.cell("script", groups=("g0",), needs=needs) as cell_env, empty_database(cell_env) as dsn:
             yield dsn

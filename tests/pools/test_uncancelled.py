@@ -11,6 +11,7 @@ import pytest
 from harness.core.environment import Capability
 from harness.environments.stack import Stack
 from harness.pools.uncancelled import UncancelledConnection
+from tests.requirements import skip_without
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +24,7 @@ async def test_cancelling_a_query(
     connection_class: type[psycopg.AsyncConnection[Any]], requests: int, ends: str, stack: Stack
 ) -> None:
     pooler = Capability.PGBOUNCER_TRANSACTION
-    if pooler in stack.missing:
-        pytest.skip(f"{stack.missing[pooler]}; {stack.missing[pooler].fix}")
+    skip_without(stack, pooler)
     loop = asyncio.get_running_loop()
     async with stack.cell("uncancelled", groups=("g0",), pooler=pooler) as env:
         async with await connection_class.connect(

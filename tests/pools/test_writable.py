@@ -20,6 +20,7 @@ from harness.pools.deadline import BoundedSaver
 from harness.pools.health import Health, HealthCheck
 from harness.pools.uncancelled import OneServerConnection, UncancelledConnection
 from harness.pools.writable import TakesNoWrites, check_asked, reading
+from tests.requirements import skip_without
 
 pytestmark = pytest.mark.slow
 
@@ -68,8 +69,7 @@ async def test_behind_a_pooler_only_the_answer_counts(cell_env: CellEnvironment)
 async def test_a_session_behind_a_pooler_is_asked_until_its_server_is_the_one_that_is_heard(stack: Stack) -> None:
     """Its server was made after the first one, when the login's words were kept, and is read-only from its birth on."""
     mode = Capability.PGBOUNCER_SESSION
-    if mode in stack.missing:
-        pytest.skip(f"{stack.missing[mode]}; {stack.missing[mode].fix}")
+    skip_without(stack, mode)
     needs = frozenset({Capability.SERVER_PROCESS})
     async with (
         stack.cell("session", groups=("g0",), pooler=mode, needs=needs) as env,
@@ -108,8 +108,7 @@ async def test_a_saver_behind_a_pooler_does_not_read_the_past(
     mode: Capability, connection_class: type[UncancelledConnection], stack: Stack
 ) -> None:
     """Its migrations still work there, which no transaction may hold."""
-    if mode in stack.missing:
-        pytest.skip(f"{stack.missing[mode]}; {stack.missing[mode].fix}")
+    skip_without(stack, mode)
     needs = frozenset({Capability.SERVER_PROCESS})
     async with stack.cell("pooled", groups=("g0",), pooler=mode, needs=needs) as env:
         pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
