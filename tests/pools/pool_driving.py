@@ -67,6 +67,8 @@ CONTROLS: tuple[type[PoolStrategy], ...] = (
 )
 POOLERS = frozenset({Capability.PGBOUNCER_SESSION, Capability.PGBOUNCER_TRANSACTION})
 GROUP = "g0"
+#: Said in a turn: the model takes longer over it than any deadline.
+PONDER = "ponder"
 
 
 class State(TypedDict):
@@ -75,7 +77,7 @@ class State(TypedDict):
 
 
 async def _think(state: State) -> dict[str, Any]:
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(60.0 if state["messages"][-1].content == PONDER else 0.005)
     return {"effects": [f"{state['messages'][-1].id}/think"]}
 
 

@@ -16,7 +16,7 @@ from harness.environments.stack import Stack
 from harness.pools.degrade_and_rebind import DegradeAndRebind
 from harness.pools.fail_fast import FailFast
 from harness.pools.self_healing_retry import SelfHealingRetry
-from tests.pools.pool_driving import AGENTS, CANDIDATES, GROUP, serving, statuses
+from tests.pools.pool_driving import AGENTS, CANDIDATES, GROUP, PONDER, serving, statuses
 
 pytestmark = pytest.mark.slow
 
@@ -229,6 +229,17 @@ async def test_fail_fast_does_not_close_its_door_on_what_was_lost_before_the_las
         await service.env.proxy.remove_toxic(NO_ANSWERS.name)
         await service.env.proxy.set_enabled(True)
         assert (await late).status != "ok"
+        assert (await service.call(AGENTS[1].name)).status == "ok"
+        assert service.strategy.stats()["refused"] == 0
+
+
+async def test_fail_fast_does_not_close_its_door_on_one_who_is_stuck_while_others_are_answered(stack: Stack) -> None:
+    async with serving(stack, FailFast, deadline_s=1.5) as service:
+        await service.until_all_answered(5.0)
+        stuck = asyncio.create_task(service.call(AGENTS[0].name, Turn("s/t1", "s", PONDER)))
+        await asyncio.sleep(0.3)
+        assert (await service.call(AGENTS[1].name)).status == "ok"
+        assert (await stuck).status != "ok"
         assert (await service.call(AGENTS[1].name)).status == "ok"
         assert service.strategy.stats()["refused"] == 0
 
