@@ -19,6 +19,7 @@ from harness.environments.clock import RealClock
 from harness.environments.routes import UNIX_SOCKET, Peer, Routes, held_to, own_sockets, routes, straight_to
 from harness.environments.stack import Stack
 from tests.driving.rows import recorder
+from tests.requirements import skip_without
 
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
 
@@ -77,8 +78,7 @@ async def test_v11_through_the_proxy_and_past_it(cell_env: CellEnvironment) -> N
 
 
 async def test_v11_past_the_proxy_to_a_pooler(stack: Stack) -> None:
-    if Capability.PGBOUNCER_SESSION in stack.missing:
-        pytest.skip("no PgBouncer here")
+    skip_without(stack, Capability.PGBOUNCER_SESSION)
     async with stack.cell("pooled", groups=("g0",), pooler=Capability.PGBOUNCER_SESSION) as environment:
         assert environment.pooler is not None
         async with await psycopg.AsyncConnection.connect(environment.conninfo("g0")) as connection:
